@@ -1,0 +1,97 @@
+"""The layer record: what one node costs, told by the same node that the simulator executes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorUse:
+    """A tensor that a layer reads or writes: its name, element count (batch included) and stored bits."""
+
+    name: str
+    elements: int
+    bits: int
+
+    @property
+    def size_bytes(self) -> float:
+        """Stored size in bytes."""
+        return self.elements * self.bits / 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatrixWork:
+    """``count`` independent products ``[m, k] x [k, n]`` of one layer.
+
+    A convolution is its implicit GEMM: ``m`` output pixels (batch included), ``k`` = kernel x input
+    channels of a group, ``n`` output channels of a group, ``count`` groups. Attention has one product
+    per head and sample. Storage bits are what memories hold; multiplier bits are what the multiplier
+    sees (wider under a single Hadamard).
+    """
+
+    m: int
+    n: int
+    k: int
+    count: int
+    a_storage_bits: int
+    w_storage_bits: int
+    a_multiplier_bits: int
+    w_multiplier_bits: int
+    accumulator_bits: int
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates of the layer."""
+        return self.m * self.n * self.k * self.count
+
+
+@dataclass(frozen=True, kw_only=True)
+class HadamardWork:
+    """Block transforms of one layer: ``n = 2**order``, ``n * order`` additions per block by butterfly."""
+
+    kind: str
+    axis: str
+    order: int
+    blocks: int
+    direction: str
+
+    @property
+    def butterfly_adds(self) -> int:
+        """Additions and subtractions when every block is a butterfly network."""
+        return self.blocks * self.order * (1 << self.order)
+
+    @property
+    def dense_adds(self) -> int:
+        """Additions and subtractions when every block is multiplied with a dense +-1 matrix."""
+        return self.blocks << (2 * self.order)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LayerRecord:
+    """Everything that the cost model needs of one executed node.
+
+    ``vector`` counts element operations by kind: ``requantize``, ``add``, ``multiply``, ``norm``
+    (elements, both passes are the machine's business), ``activation``, ``softmax``, ``rescale``,
+    ``copy``, ``table``. ``weights`` is None for a layer without weights. ``table_bytes`` are scale,
+    zero-point, bias and look-up tables that this layer reads in one step; ``table_bytes_all_steps``
+    what the whole per-timestep table takes in memory.
+    """
+
+    name: str
+    op: str
+    module: str
+    inputs: tuple[TensorUse, ...]
+    output: TensorUse
+    weights: TensorUse | None = None
+    matrix: MatrixWork | None = None
+    hadamard: tuple[HadamardWork, ...] = ()
+    vector: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    table_bytes: float = 0.0
+    table_bytes_all_steps: float = 0.0
+
+    @property
+    def macs(self) -> int:
+        """Multiply-accumulates (0 for a layer without a matrix product)."""
+        return self.matrix.macs if self.matrix else 0

@@ -1,0 +1,89 @@
+"""Formats: what a code means. Real value = ``scale * (code - zero_point)``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hqsim.errors import NumericsError
+from hqsim.numerics.rounding import round_half_up
+
+
+@dataclass(frozen=True)
+class Format:
+    """Width, signedness and scales of a tensor of codes.
+
+    ``scales`` holds one entry for a static tensor, or one per calibrated timestep. ``restricted``
+    drops the most negative code (weights).
+    """
+
+    bits: int
+    scales: tuple[float, ...]
+    signed: bool = True
+    restricted: bool = False
+
+    @property
+    def low(self) -> int:
+        """Smallest code."""
+        if not self.signed:
+            return 0
+        return -(1 << (self.bits - 1)) + int(self.restricted)
+
+    @property
+    def high(self) -> int:
+        """Largest code."""
+        return (1 << (self.bits - int(self.signed))) - 1
+
+    @property
+    def scale(self) -> float:
+        """The scale of a static tensor."""
+        if len(self.scales) != 1:
+            raise ValueError(
+                f"a tensor with {len(self.scales)} scales has no single one; use scale_at(entry)"
+            )
+        return self.scales[0]
+
+    def scale_at(self, entry: int) -> float:
+        """The scale at entry ``entry`` of the timestep table."""
+        return self.scales[0] if len(self.scales) == 1 else self.scales[entry]
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The integer type that arrays of these codes have: int8, int16 or int32."""
+        width = self.bits + int(not self.signed)
+        return np.dtype(np.int8 if width <= 8 else np.int16 if width <= 16 else np.int32)
+
+    def encode(self, values: np.ndarray) -> np.ndarray:
+        """Return the codes of real ``values`` (static tensors): divide, round half up, clamp.
+
+        Raises
+        ------
+        NumericsError
+            When a value is not finite.
+        """
+        real = np.asarray(values, np.float64)
+        if not np.all(np.isfinite(real)):
+            raise NumericsError(f"values to encode must be finite, got {real[~np.isfinite(real)].flat[0]}")
+        return round_half_up(np.clip(real / self.scale, self.low, self.high)).astype(self.dtype)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values; floats survive exactly."""
+        return {
+            "bits": self.bits,
+            "signed": self.signed,
+            "restricted": self.restricted,
+            "scales": list(self.scales),
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Format:
+        """Rebuild a format from :meth:`to_json`."""
+        return cls(
+            bits=record["bits"],
+            scales=tuple(float(scale) for scale in record["scales"]),
+            signed=record["signed"],
+            restricted=record["restricted"],
+        )
