@@ -1,0 +1,46 @@
+"""Every numba decorator of hqsim, and the place of its compilation cache.
+
+``cache=True`` alone misses changes in functions that are imported from another file, so the cache
+folder is named by a hash of all kernel sources: a changed kernel is never served from an old cache.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
+
+import numba
+
+F = TypeVar("F", bound=Callable)
+
+
+def _cache_folder(sources: Path) -> Path:
+    digest = hashlib.sha256()
+    for source in sorted(sources.glob("*.py")):
+        digest.update(source.name.encode())
+        digest.update(source.read_bytes())
+    home = os.environ.get("HQSIM_CACHE_DIR") or os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return Path(home) / "hqsim" / f"numba-{digest.hexdigest()[:16]}"
+
+
+if "NUMBA_CACHE_DIR" not in os.environ:
+    numba.config.CACHE_DIR = str(_cache_folder(Path(__file__).parent))
+
+KERNELS: list[Callable] = []
+
+
+def kernel(function: F) -> F:
+    """Compile a public kernel: threaded, cached, without the interpreter lock."""
+    compiled = numba.njit(parallel=True, cache=True, nogil=True)(function)
+    KERNELS.append(compiled)
+    return compiled
+
+
+def helper(function: F) -> F:
+    """Compile a function that kernels call (inlined by LLVM where it pays)."""
+    compiled = numba.njit(cache=True, nogil=True)(function)
+    KERNELS.append(compiled)
+    return compiled
