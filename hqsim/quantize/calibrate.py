@@ -1,0 +1,183 @@
+"""Static calibration on the model's own sampling trajectories (data-free).
+
+Two runs from noise to image, with guidance: the float model gives a histogram of every (transformed) operand
+per timestep and the ranges of the carriers; then the fake-quant model, whose own noise can widen them, adds
+its carrier ranges.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from hqsim.errors import NumericsError
+from hqsim.graph import Graph, Node
+from hqsim.graph.walk import Visit
+from hqsim.models import Model
+from hqsim.numerics import Format, snap
+from hqsim.ops import OPERATORS, WeightCodes
+from hqsim.ops.ddim import guide_real, noise_codes, step_real
+from hqsim.ops.quantize import Quantize
+from hqsim.quantize.lower import SAMPLE_BITS, SAMPLE_SCALE, width_formats
+from hqsim.quantize.recipe import Recipe
+from hqsim.quantize.scales import operand_scale
+from hqsim.quantize.torch_model import TorchModel
+
+BINS = 2048
+SMALLEST_REACH = 1e-6
+"""Reach of an almost dead carrier (keeps its rescale in range)."""
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CalibrationSettings:
+    """How the trajectories are made."""
+
+    steps: int = 20
+    images: int = 16
+    guidance: float = 1.0
+    seed: int = 0
+
+
+@dataclass
+class _Statistics:
+    """What a trajectory leaves behind: per operand and step a histogram, per node the largest magnitude."""
+
+    histograms: dict[str, list[tuple[np.ndarray, float]]] = field(default_factory=dict)
+    reach: dict[str, float] = field(default_factory=dict)
+
+    def widen(self, name: str, values: Tensor) -> float:
+        """Make room for ``values`` in the carrier ``name``; return their largest magnitude."""
+        largest = float(values.abs().max())
+        self.reach[name] = max(self.reach.get(name, 0.0), largest)
+        return largest
+
+
+def calibrate(
+    model: Model,
+    lowered: Graph,
+    recipe: Recipe,
+    weights: dict[str, WeightCodes],
+    settings: CalibrationSettings,
+    progress: Progress,
+) -> dict[str, Format]:
+    """Return the format of every node of ``lowered``.
+
+    Raises
+    ------
+    NumericsError
+        When an activation is not finite, naming the node and the timestep.
+    """
+    widths = width_formats(lowered, recipe, {})
+    statistics = _Statistics()
+    float_model = TorchModel(lowered, model.parameters)
+    _run(model, float_model, settings, statistics, widths, "calibrate (float)", progress)
+    scales = {
+        name: _operand_scales(steps, widths[name], recipe.activations.per_timestep)
+        for name, steps in statistics.histograms.items()
+    }
+    formats = _formats(lowered, recipe, statistics.reach, scales)
+    for node in lowered:
+        if node.op == "embedding":
+            statistics.widen(node.name, float_model.parameters[node.parameters["weight"]])
+    fake_model = TorchModel(lowered, model.parameters, formats=formats, weights=weights)
+    _run(model, fake_model, settings, statistics, None, "calibrate (fake-quant)", progress)
+    return _formats(lowered, recipe, statistics.reach, scales)
+
+
+def _formats(
+    lowered: Graph, recipe: Recipe, reach: dict[str, float], scales: dict[str, tuple[float, ...]]
+) -> dict[str, Format]:
+    """Carriers from their reach and a margin; operand scales snapped so that ``s_c / ŝ`` is dyadic."""
+    high = (1 << (recipe.carriers.bits - 1)) - 1
+    carrier_scales = {
+        name: float(snap((max(largest, SMALLEST_REACH) if largest else 1.0) * recipe.carriers.margin / high))
+        for name, largest in reach.items()
+    }
+    formats = width_formats(lowered, recipe, carrier_scales)
+    for name, steps in scales.items():
+        carrier = formats[lowered[name].inputs[0]].scale
+        snapped = tuple(float(carrier / snap(carrier / scale)) for scale in steps)
+        formats[name] = replace(formats[name], scales=snapped)
+    return formats
+
+
+def _operand_scales(
+    steps: list[tuple[np.ndarray, float]], operand: Format, per_timestep: bool
+) -> tuple[float, ...]:
+    if per_timestep:
+        return tuple(operand_scale(counts, reach, operand) for counts, reach in steps)
+    largest = max(reach for _, reach in steps)
+    merged = np.zeros(BINS)
+    for counts, reach in steps:
+        centres = (np.arange(BINS) + 0.5) * (2 * reach / BINS) - reach
+        merged += np.histogram(centres, BINS, (-largest, largest), weights=counts)[0]
+    return (operand_scale(merged, largest, operand),)
+
+
+def _run(
+    model: Model,
+    runner: TorchModel,
+    settings: CalibrationSettings,
+    statistics: _Statistics,
+    operands: dict[str, Format] | None,
+    label: str,
+    progress: Progress,
+) -> None:
+    """One guided DDIM trajectory; ``operands`` asks for histograms too."""
+    sample_format = Format(bits=SAMPLE_BITS, scales=(SAMPLE_SCALE,))
+    codes = noise_codes(
+        seed=settings.seed, images=settings.images, shape=model.sample_shape, sample=sample_format, stream=1
+    )
+    x = torch.from_numpy(codes * SAMPLE_SCALE).to(runner.dtype)
+    for index, step in enumerate(model.schedule.steps(settings.steps)):
+        progress(label, index, settings.steps)
+        inputs = model_inputs(model, x, step.timestep, settings.guidance)
+        for visit in runner.walk(inputs, index):
+            _observe(visit, statistics, operands, step.timestep)
+            noise = visit.value
+        if settings.guidance != 1.0:
+            unconditional, conditional = noise.chunk(2)
+            noise = guide_real(unconditional, conditional, settings.guidance)
+            statistics.widen(runner.graph.output, noise)
+        x = step_real(x, noise, step)
+    progress(label, settings.steps, settings.steps)
+
+
+def model_inputs(model: Model, x: Tensor, timestep: int, guidance: float) -> dict[str, Tensor]:
+    """Return the model's inputs for one step: with guidance the unconditional half comes first."""
+    labels = torch.arange(len(x)) % max(model.classes, 1)
+    if guidance != 1.0:
+        assert model.null_label is not None
+        x = torch.cat([x, x])
+        labels = torch.cat([torch.full_like(labels, model.null_label), labels])
+    inputs = {"sample": x, "timestep": torch.full((len(x),), timestep)}
+    if model.classes:
+        inputs["class_labels"] = labels
+    return inputs
+
+
+def _observe(
+    visit: Visit[Tensor], statistics: _Statistics, operands: dict[str, Format] | None, timestep: int
+) -> None:
+    node: Node = visit.node
+    if node.op == "quantize":
+        if operands is not None and operands[node.name].signed:
+            _histogram(visit, statistics, timestep)
+        return
+    largest = statistics.widen(node.name, visit.value)
+    if not np.isfinite(largest):
+        raise NumericsError(f"{node.name}: activation at timestep {timestep} is not finite ({largest})")
+
+
+def _histogram(visit: Visit[Tensor], statistics: _Statistics, timestep: int) -> None:
+    operator = OPERATORS[visit.node.op]
+    assert isinstance(operator, Quantize)
+    values = operator.transformed(visit.node, visit.inputs[0])
+    reach = float(values.abs().max())
+    counts = torch.histc(values, BINS, -reach, reach).double().numpy() if reach else np.zeros(BINS)
+    statistics.histograms.setdefault(visit.node.name, []).append((counts, reach))
