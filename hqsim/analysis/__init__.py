@@ -1,0 +1,1 @@
+"""Estimates, image quality and the demo: what the parts say together, as DataFrames."""

@@ -1,0 +1,160 @@
+"""``hqsim demo``: the main job on the embedded model, from float weights to a verified, costed report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hqsim.analysis.estimate import estimate
+from hqsim.analysis.quality import FEATURES, accuracy, frechet_to_digits, psnr_db
+from hqsim.analysis.run_report import run_report
+from hqsim.cost import Estimate
+from hqsim.io import new_folder, write_manifest
+from hqsim.report import write_report
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from hqsim.quantize import QuantizedModel
+    from hqsim.simulate import Samples, VerifyResult
+
+MODEL = "digits"
+MACHINES = ("edge-npu-16x16", "tpu-v4i")
+STEPS = 20
+VERIFY_IMAGES = 8
+COMPARED = ("float", "fakequant", "integer")
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DemoResult:
+    """The demo's verdict, figures and page."""
+
+    verification: VerifyResult
+    quality: pd.DataFrame
+    estimates: dict[str, Estimate]
+    images: int
+    page: Path
+
+    @property
+    def passed(self) -> bool:
+        """Whether every integer code equals the exact executor's, and every layer matches fake-quant."""
+        return self.verification.passed
+
+    def summary(self) -> list[tuple[str, str]]:
+        """Return lines for a terminal."""
+        rows = [("verdict", "verified" if self.passed else "NOT VERIFIED"), *self.verification.summary()]
+        for row in self.quality.to_dict("records"):
+            figures = (
+                f"classifier accuracy {100 * row['classifier_accuracy']:.1f} %, Fréchet distance "
+                f"{row['frechet_distance']:.2f}"
+            )
+            rows.append((f"{row['executor']} ({self.images} images)", figures))
+        for name, result in self.estimates.items():
+            run = result.total["run"]
+            rows.append(
+                (
+                    name,
+                    f"{1e3 * run['latency_s']:.3g} ms and {1e-9 * run['energy_pj']['total']:.3g} mJ per image",
+                )
+            )
+        return rows
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain values."""
+        return {
+            "passed": self.passed,
+            "page": str(self.page),
+            "images": self.images,
+            "features": FEATURES,
+            "verify": self.verification.to_json(),
+            "quality": self.quality.to_dict("records"),
+            "estimates": {name: result.to_json()["total"] for name, result in self.estimates.items()},
+        }
+
+
+def run_demo(
+    out: str | Path,
+    *,
+    recipe: str = "hqdm-channel-w4a4",
+    images: int = 64,
+    seed: int = 0,
+    progress: Progress | None = None,
+) -> DemoResult:
+    """Quantize ``digits``, verify it, sample with three executors, cost it, and write the report.
+
+    Parameters
+    ----------
+    out
+        A new or empty folder for the page and its CSVs.
+    recipe
+        How to quantize.
+    images
+        Images behind the quality figures (the same noise for every executor).
+    """
+    from hqsim.models import load_model
+    from hqsim.quantize import quantize
+    from hqsim.simulate import simulate, verify
+
+    report = progress or (lambda *_: None)
+    with new_folder(Path(out)) as folder:
+        qmodel = quantize(load_model(MODEL), recipe, seed=seed, steps=STEPS, progress=report)
+        verification = verify(qmodel, steps=STEPS, images=VERIFY_IMAGES, seed=seed, progress=report)
+        samples = {
+            name: simulate(
+                qmodel,
+                executor=name,
+                images=images,
+                steps=STEPS,
+                seed=seed,
+                progress=lambda _, done, total, name=name: report(f"sample ({name})", done, total),
+            )
+            for name in COMPARED
+        }
+        quality = quality_table(samples)
+        estimates = {name: estimate(qmodel, name, steps=STEPS) for name in MACHINES}
+        page = write_report(run_report(qmodel, verification, samples, quality, estimates), folder)
+        _save_numbers(folder, qmodel, seed)
+    return DemoResult(
+        verification=verification,
+        quality=quality,
+        estimates=estimates,
+        images=images,
+        page=Path(out) / page.name,
+    )
+
+
+def quality_table(samples: dict[str, Samples]) -> pd.DataFrame:
+    """One row per executor: accuracy, Fréchet distances, SQNR and PSNR against the float model's images."""
+    import pandas as pd
+
+    from hqsim.simulate.metrics import sqnr_db
+
+    reference = samples["float"]
+    rows = []
+    for name, result in samples.items():
+        rows.append(
+            {
+                "executor": name,
+                "images": len(result.codes),
+                "classifier_accuracy": accuracy(result.codes, result.labels),
+                "frechet_distance": frechet_to_digits(result.codes),
+                "sqnr_db": sqnr_db(reference.latents, result.latents) if name != "float" else np.inf,
+                "psnr_db": psnr_db(reference.codes, result.codes) if name != "float" else np.inf,
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _save_numbers(folder: Path, qmodel: QuantizedModel, seed: int) -> None:
+    write_manifest(
+        folder,
+        kind="report",
+        format_version=1,
+        settings={"model": MODEL, "recipe": qmodel.recipe.name, "seed": seed, "steps": STEPS},
+        inputs={qmodel.model.source: qmodel.model.digest},
+    )
