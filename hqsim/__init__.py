@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from hqsim.cost import list_hardware, load_hardware
     from hqsim.models import list_models, load_model
     from hqsim.quantize import QuantizedModel, list_recipes, load_quantized, load_recipe, quantize
-    from hqsim.simulate import Samples, simulate, verify
+    from hqsim.simulate import Samples, simulate
+    from hqsim.simulate.verify import verify
 
 __version__ = "0.1.0"
 

@@ -56,12 +56,8 @@ class DemoResult:
             rows.append((f"{row['executor']} ({self.images} images)", figures))
         for name, result in self.estimates.items():
             run = result.total["run"]
-            rows.append(
-                (
-                    name,
-                    f"{1e3 * run['latency_s']:.3g} ms and {1e-9 * run['energy_pj']['total']:.3g} mJ per image",
-                )
-            )
+            latency_ms, energy_mj = 1e3 * run["latency_s"], 1e-9 * run["energy_pj"]["total"]
+            rows.append((name, f"{latency_ms:.3g} ms and {energy_mj:.3g} mJ per image"))
         return rows
 
     def to_json(self) -> dict[str, Any]:
@@ -111,7 +107,7 @@ def run_demo(
                 images=images,
                 steps=STEPS,
                 seed=seed,
-                progress=lambda _, done, total, name=name: report(f"sample ({name})", done, total),
+                progress=_labelled(report, f"sample ({name})"),
             )
             for name in COMPARED
         }
@@ -126,6 +122,11 @@ def run_demo(
         images=images,
         page=Path(out) / page.name,
     )
+
+
+def _labelled(report: Progress, label: str) -> Progress:
+    """Report progress under a label of the demo's own."""
+    return lambda _, done, total: report(label, done, total)
 
 
 def quality_table(samples: dict[str, Samples]) -> pd.DataFrame:

@@ -70,7 +70,9 @@ def frechet_distance(
     root = (vectors * np.sqrt(np.maximum(values, 0.0))) @ vectors.T
     inner = np.linalg.eigvalsh(root @ covariance_b @ root)
     overlap = np.sqrt(np.maximum(inner, 0.0)).sum()
-    distance = np.square(mean_a - mean_b).sum() + np.trace(covariance_a) + np.trace(covariance_b) - 2 * overlap
+    distance = (
+        np.square(mean_a - mean_b).sum() + np.trace(covariance_a) + np.trace(covariance_b) - 2 * overlap
+    )
     return float(max(distance, 0.0))
 
 

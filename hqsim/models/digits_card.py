@@ -1,6 +1,6 @@
-"""Judge the trained ``digits`` checkpoint and write its model card: ``python -m hqsim.models.digits_card DIR``.
+"""Judge the trained ``digits`` and write its model card: ``python -m hqsim.models.digits_card DIR``.
 
-Samples with diffusers' own DDIM scheduler (not with hqsim's sampler), so the card is an independent witness.
+Samples with diffusers' own DDIM scheduler, not with hqsim's sampler: so the card is an independent witness.
 """
 
 from __future__ import annotations
@@ -66,11 +66,13 @@ digits do would be copies.
 `training.csv` holds the numbers. To train again: `pip install -e .[train]`, then
 `python -m hqsim.models.train_digits --out DIR` (about an hour on two CPU cores), then
 `python -m hqsim.models.digits_card DIR`.
-"""
+"""  # noqa: E501
 
 
 @torch.no_grad()
-def sample(model: UNet2DModel, scheduler: DDIMScheduler, labels: Tensor, guidance: float, seed: int) -> Tensor:
+def sample(
+    model: UNet2DModel, scheduler: DDIMScheduler, labels: Tensor, guidance: float, seed: int
+) -> Tensor:
     """Return images ``[n, 1, 32, 32]`` in [-1, 1]."""
     generator = torch.Generator().manual_seed(seed)
     scheduler.set_timesteps(STEPS)
@@ -89,11 +91,12 @@ def sample(model: UNet2DModel, scheduler: DDIMScheduler, labels: Tensor, guidanc
 
 
 def frechet(a: np.ndarray, b: np.ndarray) -> float:
-    """Return the Fréchet distance of two sets of features, by scipy's matrix square root."""
-    from scipy.linalg import sqrtm
+    """Return the Fréchet distance of two sets of features ``[n, d]``.
 
+    ``tr (Ca Cb)^½`` is the sum of the square roots of the product's eigenvalues.
+    """
     covariance_a, covariance_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
-    overlap = np.trace(np.real(sqrtm(covariance_a @ covariance_b)))
+    overlap = np.sqrt(np.linalg.eigvals(covariance_a @ covariance_b).real.clip(0)).sum()
     shift = np.square(a.mean(0) - b.mean(0)).sum()
     return float(shift + np.trace(covariance_a) + np.trace(covariance_b) - 2 * overlap)
 

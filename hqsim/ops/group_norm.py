@@ -26,10 +26,12 @@ def normalization_arrays(gain, offset, *, n, eps, source, target, what):
     """
     fraction = 22 - source.bits
     room = 2 * (source.bits + fraction) + math.ceil(math.log2(n))
-    if fraction < 0 or room > 61:
+    if fraction < 0:
+        raise NumericsError(f"{what}: got codes of {source.bits} bits, allowed 22; use narrower carriers")
+    if room > 61:
         raise NumericsError(
             f"{what}: normalising {n} codes of {source.bits} bits needs {room} bits, allowed 61; "
-            "use carriers of at most 22 bits or smaller groups"
+            "use smaller groups"
         )
     real = gain * math.sqrt(n) / target.scale
     offset_codes = round_half_up(offset / target.scale * 2.0**OFFSET_FRACTION)

@@ -7,7 +7,8 @@ its carrier ranges.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -57,6 +58,18 @@ class _Statistics:
         return largest
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Torch's float sums depend on the number of threads; the scales must not."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+
+
+@_one_thread()
 def calibrate(
     model: Model,
     lowered: Graph,

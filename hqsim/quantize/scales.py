@@ -1,7 +1,8 @@
 """Scales of least squared error, for weights and for activations.
 
-Every candidate clips the range at a fraction of the largest magnitude; the best of 80 wins, as a dyadic
-number. Activations are searched on a histogram of the (transformed) values.
+Every candidate clips the range at a fraction of the largest magnitude; the best of 80 wins. Weights: as a
+dyadic number. Activations: searched on a histogram of the (transformed) values, then once more around the
+best, because a far outlier makes the candidates coarse beside the values that matter.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from hqsim.numerics import Format, round_half_up, snap
 from hqsim.ops import WeightCodes
 
 CANDIDATES = np.linspace(0.0125, 1.0, 80)
+NEIGHBOURS = np.linspace(-0.9, 0.9, 19) * CANDIDATES[0]
 SMALLEST_CHANNEL = 2.0**-10
 """Scale of an almost dead weight channel, beside the largest one (keeps its rescale in range)."""
 
@@ -59,7 +61,11 @@ def operand_scale(counts: np.ndarray, reach: float, operand: Format) -> float:
     centres = (np.arange(len(counts)) + 0.5) * width - reach
     filled = counts > 0
     centres, counts = centres[filled], counts[filled]
-    scales = CANDIDATES * reach / (operand.high + 0.5)
-    codes = np.clip(np.floor(centres / scales[:, None] + 0.5), operand.low, operand.high)
-    error = (np.square(codes * scales[:, None] - centres) * counts).sum(axis=1)
-    return float(scales[np.argmin(error)])
+
+    def best(fractions: np.ndarray) -> float:
+        scales = fractions * reach / (operand.high + 0.5)
+        codes = np.clip(np.floor(centres / scales[:, None] + 0.5), operand.low, operand.high)
+        error = (np.square(codes * scales[:, None] - centres) * counts).sum(axis=1)
+        return float(fractions[np.argmin(error)])
+
+    return best(best(CANDIDATES) + NEIGHBOURS) * reach / (operand.high + 0.5)

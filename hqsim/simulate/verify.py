@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-
 from hqsim.errors import InputError
 from hqsim.graph import Node
 from hqsim.numerics import signed_bits
@@ -188,11 +187,14 @@ class VerifyResult:
 
     def summary(self) -> list[tuple[str, str]]:
         """Return lines for a terminal: what, and the figure beside its limit."""
-        rows = [(check.name, f"{check.value} (limit {check.limit}) {check.verdict}") for check in self.checks()]
+        rows = [
+            (check.name, f"{check.value} (limit {check.limit}) {check.verdict}") for check in self.checks()
+        ]
         if self.exact and self.exact.first:
             first = self.exact.first
-            where = f"{first.node} ({first.op}), step {first.step}, timestep {first.timestep}, index {first.index}"
-            rows.append(("first divergence", f"{where}: expected {first.expected}, got {first.got}"))
+            where = f"{first.node} ({first.op}), step {first.step}, timestep {first.timestep}"
+            codes = f"expected {first.expected}, got {first.got}"
+            rows.append(("first divergence", f"{where}, index {first.index}: {codes}"))
         if self.fakequant:
             rows += [
                 (name.replace("_", " "), f"{value:.2f} dB")

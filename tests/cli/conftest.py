@@ -160,7 +160,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
             "list_hardware": lambda: list(MACHINES),
         },
         "hqsim.analysis.estimate": {
-            "estimate": lambda _, name, **__: FakeEstimate(1.0 + MACHINES.index(name))
+            "estimate": lambda _, name, **__: FakeEstimate(1.0 + MACHINES.index(name)),
         },
         "hqsim.analysis.demo": {"run_demo": _demo},
     }
@@ -169,6 +169,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
         for name, answer in answers.items():
             setattr(module, name, world.recorder(name, answer))
         monkeypatch.setitem(sys.modules, module_name, module)
+    sys.modules["hqsim.analysis.estimate"].DEFAULT_RECIPE = "ptq-w8a8"
     return world
 
 

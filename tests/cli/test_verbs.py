@@ -82,15 +82,11 @@ def test_simulate_refuses_labels_that_are_no_numbers(hqsim, world, quantized, tm
     assert world.calls == []
 
 
-def test_a_plain_model_runs_in_float_only(hqsim, world, tmp_path):
+def test_simulate_refuses_a_model_that_is_not_quantized(hqsim, world, tmp_path):
     answer = hqsim("simulate", "digits", "--out", tmp_path / "a", "--images", "2")
     assert answer.code == 2
-    assert re.match(r"hqsim: error: --executor integer needs the folder of a quantized model", answer.err)
+    assert re.match(r"hqsim: error: 'digits' is not the folder of a quantized model", answer.err)
     assert world.calls == []
-    assert (
-        hqsim("simulate", "digits", "--out", tmp_path / "a", "--images", "2", "--executor", "float").code == 0
-    )
-    assert world.last("simulate")[0] == ("loaded digits",)
 
 
 def test_estimate_takes_several_machines_after_one_flag(hqsim, world):

@@ -1,0 +1,65 @@
+"""No kernel computes with a floating-point value: read off the compiled types and the LLVM code.
+
+The inferred types are not enough: numba compiles the body of a parallel loop by itself, and inside its own
+array functions an unsigned size beside a signed one becomes a float64. So the code is searched too.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+
+from hqsim.kernels.jit import KERNELS
+from tests.kernels.calls import make_calls
+
+pytestmark = pytest.mark.skipif(numba.config.DISABLE_JIT, reason="nothing is compiled, so there are no types")
+
+FLOAT_TYPE = re.compile(r"float|complex")
+FLOAT_CODE = re.compile(
+    r"\b(?:fadd|fsub|fmul|fdiv|frem|fneg|fcmp|fpext|fptrunc|fpto[su]i|[su]itofp|double|float)\b"
+)
+
+
+def float_uses(function: Callable[..., Any], signature: tuple[Any, ...], *, parallel: bool) -> set[str]:
+    """Return the floating-point variables and instructions of ``function``.
+
+    It is compiled afresh, because the cache keeps neither types nor LLVM code.
+    """
+    dispatcher = numba.njit(parallel=parallel)(function)
+    dispatcher.compile(signature)
+    (overload,) = dispatcher.overloads.values()
+    variables = overload.type_annotation.typemap
+    found = {f"{name}: {kind}" for name, kind in variables.items() if FLOAT_TYPE.search(str(kind))}
+    return found | set(FLOAT_CODE.findall(dispatcher.inspect_llvm(dispatcher.signatures[0])))
+
+
+def test_every_kernel_and_helper() -> None:
+    found = {}
+    for name, (kernel, arguments) in make_calls(1).items():
+        if name == kernel.__name__:
+            signature = tuple(numba.typeof(argument) for argument in arguments)
+            found[name] = float_uses(kernel.py_func, signature, parallel=True)
+    # Callers come after what they call: compiling one gives its helpers a signature.
+    for helper in reversed(KERNELS):
+        if helper.__name__ not in found:
+            assert helper.signatures, f"no kernel of calls.py uses {helper.__name__}"
+            found[helper.__name__] = float_uses(helper.py_func, helper.signatures[0], parallel=False)
+    assert {name: uses for name, uses in found.items() if uses} == {}
+    assert len(found) == len(KERNELS)
+
+
+def test_the_check_sees_a_float() -> None:
+    def divide(x, n):
+        return x / n
+
+    def round_trip(x, n):
+        return np.int64(np.float64(x) * n)
+
+    integers = (numba.int64, numba.int64)
+    assert "fdiv" in float_uses(divide, integers, parallel=False)
+    assert {"sitofp", "fmul", "fptosi"} <= float_uses(round_trip, integers, parallel=False)

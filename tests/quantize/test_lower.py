@@ -1,0 +1,230 @@
+"""Lowering: where quantizers stand, which widths and transforms layers get."""
+
+import re
+
+import pytest
+
+from hqsim.errors import InputError
+from hqsim.numerics import Format
+from hqsim.ops import OPERATORS, Multiply
+from hqsim.quantize import Recipe, load_recipe
+from hqsim.quantize.lower import lower, width_formats
+from hqsim.quantize.recipe import Activations, Attention, Carriers, Hadamard, LayerRule, Weights
+
+
+def _layers(graph):
+    return [node for node in graph if isinstance(OPERATORS[node.op], Multiply)]
+
+
+def _weighted(graph):
+    return [node for node in _layers(graph) if node.op != "matmul"]
+
+
+@pytest.mark.parametrize("recipe", ["hqdm-w4a4", "hqdm-channel-w4a4", "ptq-w8a8"])
+def test_every_operand_of_every_product_is_quantized(tiny_model, recipe):
+    lowered = lower(tiny_model.graph, load_recipe(recipe))
+    for node in _layers(lowered):
+        assert [lowered[name].op for name in node.inputs] == ["quantize"] * (2 if node.op == "matmul" else 1)
+    for node in lowered:
+        if node.op == "quantize":
+            (consumer,) = lowered.consumers(node.name)
+            assert isinstance(OPERATORS[consumer.op], Multiply)
+            assert lowered[node.inputs[0]].op != "quantize"
+
+
+def test_nothing_is_lost_or_reordered(tiny_model):
+    lowered = lower(tiny_model.graph, load_recipe("hqdm-w4a4"))
+    added = {"quantize", "rescale"}
+    assert [node.name for node in lowered if node.op not in added] == [node.name for node in tiny_model.graph]
+    assert [node.name for node in lowered if node.op == "rescale"] == ["sample.carrier"]
+    assert lowered.output == tiny_model.graph.output
+    assert all(node.type == lowered[node.name].type for node in tiny_model.graph)
+
+
+def test_only_the_carrier_reads_the_sample(tiny_model):
+    """24 bits in the sampler, a carrier everywhere else."""
+    lowered = lower(tiny_model.graph, load_recipe("hqdm-w4a4"))
+    assert [node.name for node in lowered.consumers("sample")] == ["sample.carrier"]
+    assert [node.name for node in lowered.consumers("sample.carrier")] == ["conv_in.operand"]
+
+
+WIDTH_ORDERS = {"largest_pow2": {32: 5, 16: 4, 8: 3}, "identity": {32: 5, 16: 0, 8: 0}}
+
+
+@pytest.mark.parametrize("partial", WIDTH_ORDERS)
+def test_orders_along_the_width(digits_model, partial):
+    """Blocks of 32, 16 and 8 on the three resolutions, or none where 32 does not divide."""
+    recipe = Recipe(hadamard=Hadamard(kind="single", axis="width", order=5, partial=partial))
+    lowered = lower(digits_model.graph, recipe)
+    found = {}
+    for node in _weighted(lowered):
+        if node.op == "conv2d":
+            width = lowered[node.inputs[0]].type.shape[-1]
+            found.setdefault(width, set()).add(node.attributes["hadamard_order"])
+            assert node.attributes["hadamard_axis"] == "width"
+    assert found == {width: {order} for width, order in WIDTH_ORDERS[partial].items()}
+
+
+CHANNEL_ORDERS = {1: 0, 8: 3, 16: 4, 24: 3, 32: 5}
+
+
+@pytest.mark.parametrize("axis", ["width", "channel"])
+def test_linear_layers_are_transformed_along_channels(tiny_model, axis):
+    lowered = lower(tiny_model.graph, Recipe(hadamard=Hadamard(kind="single", axis=axis, order=5)))
+    orders = {}
+    for node in _weighted(lowered):
+        if node.op == "linear":
+            channels = lowered[node.inputs[0]].type.shape[-1]
+            orders[channels] = node.attributes["hadamard_order"]
+            assert node.attributes["hadamard_axis"] == "channel"
+    assert orders == {channels: CHANNEL_ORDERS[channels] for channels in (8, 16, 32)}
+
+
+def test_convolutions_along_channels(tiny_model):
+    lowered = lower(tiny_model.graph, Recipe(hadamard=Hadamard(kind="single", axis="channel", order=5)))
+    orders = {}
+    for node in _weighted(lowered):
+        if node.op == "conv2d":
+            orders[lowered[node.inputs[0]].type.shape[0]] = node.attributes["hadamard_order"]
+    assert orders == CHANNEL_ORDERS
+
+
+def test_the_order_is_at_most_the_recipes(tiny_model):
+    lowered = lower(tiny_model.graph, load_recipe("hqdm-channel-w4a4"))
+    assert {node.attributes["hadamard_order"] for node in _weighted(lowered)} == {0, 3}
+    assert all(node.attributes["hadamard_signs"] for node in _weighted(lowered))
+
+
+def test_quantizer_and_product_agree_on_the_transform(tiny_model):
+    lowered = lower(tiny_model.graph, load_recipe("hqdm-w4a4"))
+    keys = ("hadamard_axis", "hadamard_order", "hadamard_signs", "channel_axis")
+    for node in _weighted(lowered):
+        operand = lowered[node.inputs[0]]
+        assert [operand.attributes[key] for key in keys] == [node.attributes[key] for key in keys]
+
+
+def test_no_transform(tiny_model):
+    lowered = lower(tiny_model.graph, load_recipe("ptq-w4a4"))
+    assert {node.attributes["hadamard_order"] for node in _weighted(lowered)} == {0}
+
+
+def test_upsampling_comes_before_the_quantizer(tiny_model):
+    """Duplicated pairs would make half of the coefficients zero, had they been quantized before."""
+    lowered = lower(tiny_model.graph, load_recipe("hqdm-w4a4"))
+    (upsample,) = (node for node in lowered if node.op == "upsample_nearest")
+    (operand,) = lowered.consumers(upsample.name)
+    assert operand.op == "quantize"
+    assert operand.type == upsample.type
+    assert operand.attributes["hadamard_order"] == 4
+    assert [node.name for node in lowered.consumers(operand.name)] == ["up_blocks.0.upsamplers.0.conv"]
+
+
+@pytest.mark.parametrize(("asked", "found"), [(None, 4), (6, 6)])
+def test_operands_of_attention(tiny_model, asked, found):
+    """q, k and v have the activations' bits unless stated; probabilities are 8 unsigned bits of [0, 1)."""
+    recipe = Recipe(attention=Attention(operand_bits=asked), hadamard=Hadamard(kind="single"))
+    lowered = lower(tiny_model.graph, recipe)
+    formats = width_formats(lowered, recipe, {})
+    products = [node for node in lowered if node.op == "matmul"]
+    assert len(products) == 8
+    for node in products:
+        a, b = node.inputs
+        assert (a, b) == (f"{node.name}.operand_a", f"{node.name}.operand_b")
+        assert "hadamard_order" not in lowered[a].attributes
+        assert (formats[b].bits, formats[b].signed) == (found, True)
+        if node.name.endswith("qk"):
+            assert (formats[a].bits, formats[a].signed) == (found, True)
+        else:
+            assert formats[a] == Format(bits=8, scales=(2.0**-8,), signed=False)
+
+
+def test_widths_of_everything_else(tiny_model):
+    recipe = load_recipe("hqdm-w4a4")
+    lowered = lower(tiny_model.graph, recipe)
+    scales = {node.name: 2.0 ** -(position % 8) for position, node in enumerate(lowered)}
+    formats = width_formats(lowered, recipe, scales)
+    assert formats.keys() == {node.name for node in lowered}
+    assert formats["sample"] == Format(bits=24, scales=(2.0**-20,))
+    assert formats["time_proj"] == Format(bits=16, scales=(2.0**-15,))
+    for node in lowered:
+        found = formats[node.name]
+        if node.op == "quantize":
+            assert found.bits == (8 if node.name.startswith("conv_") or not found.signed else 4)
+        elif node.op == "softmax":
+            assert found == Format(bits=16, scales=(2.0**-16,), signed=False)
+        elif node.op != "input":
+            assert (found.bits, found.signed) == (16, True)
+        if node.op in ("reshape", "permute", "upsample_nearest"):
+            assert found == formats[node.inputs[0]]
+        if node.op == "concat":
+            assert found.scale == max(formats[name].scale for name in node.inputs)
+        if node.op in ("conv2d", "linear", "group_norm", "add", "silu"):
+            assert found.scale == scales[node.name]
+
+
+def test_carriers_of_12_bits(tiny_model):
+    recipe = Recipe(carriers=Carriers(bits=12))
+    lowered = lower(tiny_model.graph, recipe)
+    formats = width_formats(lowered, recipe, {})
+    assert {formats[node.name].bits for node in lowered if node.op in ("conv2d", "add", "rescale")} == {12}
+
+
+def _bits(lowered):
+    return {
+        node.name: (node.attributes["weight_bits"], lowered[node.inputs[0]].attributes["bits"])
+        for node in _weighted(lowered)
+    }
+
+
+def test_first_and_last_layer(tiny_model):
+    bits = _bits(lower(tiny_model.graph, load_recipe("hqdm-w3a5")))
+    assert {name for name, found in bits.items() if found == (8, 8)} == {"conv_in", "conv_out"}
+    assert {found for name, found in bits.items() if name not in ("conv_in", "conv_out")} == {(3, 5)}
+
+
+def _with_rules(*rules):
+    return Recipe(weights=Weights(bits=4), activations=Activations(bits=4), layers=rules)
+
+
+def test_later_rules_win_and_leave_alone_what_they_do_not_name(tiny_model):
+    recipe = _with_rules(
+        LayerRule(match="*", weight_bits=5),
+        LayerRule(match="mid_block.*", weight_bits=6, activation_bits=7),
+        LayerRule(match="*.conv1", activation_bits=3),
+    )
+    bits = _bits(lower(tiny_model.graph, recipe))
+    assert bits["conv_in"] == (5, 4)
+    assert bits["mid_block.resnets.0.conv2"] == (6, 7)
+    assert bits["mid_block.resnets.0.conv1"] == (6, 3)
+    assert bits["down_blocks.0.resnets.0.conv1"] == (5, 3)
+    turned = _bits(lower(tiny_model.graph, _with_rules(*reversed(recipe.layers))))
+    assert turned["mid_block.resnets.0.conv1"] == (5, 7)
+
+
+def test_a_rule_may_change_the_transform(tiny_model):
+    recipe = Recipe(
+        hadamard=Hadamard(kind="single", axis="width", order=5),
+        layers=(
+            LayerRule(match="conv_out", hadamard=Hadamard(kind="none")),
+            LayerRule(match="*.conv2", hadamard=Hadamard(kind="single", axis="channel", order=2, signs=True)),
+        ),
+    )
+    lowered = lower(tiny_model.graph, recipe)
+    assert lowered["conv_out"].attributes["hadamard_order"] == 0
+    changed = lowered["mid_block.resnets.0.conv2"].attributes
+    assert (changed["hadamard_axis"], changed["hadamard_order"], changed["hadamard_signs"]) == (
+        "channel",
+        2,
+        True,
+    )
+    assert lowered["mid_block.resnets.0.conv1"].attributes["hadamard_axis"] == "width"
+
+
+@pytest.mark.parametrize("match", ["middle.*", "conv_inn", "*.qk"])
+def test_a_rule_that_matches_nothing(tiny_model, match):
+    message = (
+        f"recipe 'custom': layers[1].match: '{match}' matches no layer; layers are named like "
+        "'time_embedding.linear_1', wildcards are * ? [], '@first' and '@last' are allowed"
+    )
+    with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
+        lower(tiny_model.graph, _with_rules(LayerRule(match="@first"), LayerRule(match=match)))
