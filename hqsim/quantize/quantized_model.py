@@ -171,12 +171,22 @@ def load_quantized(folder: str | Path) -> QuantizedModel:
     folder = Path(folder)
     verify_manifest(folder, KIND)
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    if config["format_version"] != FORMAT_VERSION:
+    if config.get("format_version") != FORMAT_VERSION:
         raise InputError(
-            f"{folder / 'config.json'}: format_version: got {config['format_version']}, this hqsim reads "
+            f"{folder / 'config.json'}: format_version: got {config.get('format_version')}, this hqsim reads "
             f"{FORMAT_VERSION}; quantize the model again"
         )
     tensors, _ = read_tensors(folder / "model.safetensors")
+    try:
+        return _assemble(config, tensors)
+    except (KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{folder}: config.json and model.safetensors do not make a model "
+            f"({type(error).__name__}: {error}); quantize the model again"
+        ) from error
+
+
+def _assemble(config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> QuantizedModel:
     model = config["model"]
     schedule = Schedule(
         alphas_cumprod=tensors["schedule.alphas_cumprod"],

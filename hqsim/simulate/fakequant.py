@@ -136,13 +136,15 @@ class _Teacher:
             return
         difference = self.result.difference(TEACHER_FORCED, node.name, step)
         output = self.qmodel.formats[node.name]
+        arrays = self.integer.arrays(node, entry)
         if isinstance(operator, Multiply):
             codes = [self.codes.pop(name) for name in node.inputs]
-            self._check_product(node, operator, codes, fake, entry)
+            sums = operator.accumulate_integer(node, arrays, codes)
+            self._check_product(node, operator, codes, sums, entry)
+            result, _ = operator.finish_integer(arrays, sums, output)
         else:
             codes = [self._encode(name, value) for name, value in zip(node.inputs, fake.inputs, strict=True)]
-        arrays = self.integer.arrays(node, entry)
-        result, _ = operator.integer(node, arrays, codes, output)
+            result, _ = operator.integer(node, arrays, codes, output)
         if node.op == "quantize":
             expected = _fake_codes(self.qmodel, node, fake.inputs[0], entry)
             self.codes[node.name] = expected.astype(output.dtype)
@@ -158,12 +160,11 @@ class _Teacher:
         return self.qmodel.formats[name].encode(value.double().numpy())
 
     def _check_product(
-        self, node: Node, operator: Multiply, codes: list[np.ndarray], fake: Any, entry: int
+        self, node: Node, operator: Multiply, codes: list[np.ndarray], sums: np.ndarray, entry: int
     ) -> None:
         """Sums times scale against the float64 product of the same dequantized operands."""
         import torch
 
-        sums = operator.accumulate_integer(node, self.integer.arrays(node, entry), codes)
         operands = [
             self._dequantize(name, code, entry) for name, code in zip(node.inputs, codes, strict=True)
         ]

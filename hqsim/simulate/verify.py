@@ -73,7 +73,7 @@ class VerifyResult:
     def _exact_checks(self) -> list[Check]:
         if self.exact is None:
             return []
-        found = f"{self.exact.mismatches} of {self.exact.compared}"
+        found = f"{self.exact.mismatches:,} of {self.exact.compared:,}"
         return [
             Check("codes that differ from the exact executor", found, "0", self.exact.mismatches == 0),
             Check(

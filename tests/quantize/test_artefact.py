@@ -248,3 +248,15 @@ def test_changed_source_weights_are_detected(tiny_folder, tmp_path):
     )
     with pytest.raises(InputError, match=message):
         _ = qmodel.source
+
+
+def test_a_config_without_its_keys_under_a_new_manifest(broken):
+    path = broken / "config.json"
+    config = json.loads(path.read_text())
+    del config["timesteps"]
+    path.write_text(json.dumps(config))
+    _sign(broken)
+    with pytest.raises(
+        InputError, match=r"do not make a model \(KeyError: 'timesteps'\); quantize the model again$"
+    ):
+        load_quantized(broken)

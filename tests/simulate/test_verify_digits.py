@@ -8,7 +8,7 @@ import hqsim
 
 STEPS, IMAGES = 20, 8
 FULL = ["hqdm-channel-w4a4", "hqdm-channel-w8a8"]
-EXACT_ONLY = ["hqdm-w4a4", "hqdm-w8a8", "ptq-w4a4"]
+EXACT_ONLY = ["hqdm-w4a4", "hqdm-w8a8"]
 
 
 @functools.cache
