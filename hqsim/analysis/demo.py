@@ -77,7 +77,7 @@ def run_demo(
     out: str | Path,
     *,
     recipe: str = "hqdm-channel-w4a4",
-    images: int = 64,
+    images: int = 100,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> DemoResult:

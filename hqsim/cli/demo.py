@@ -22,7 +22,7 @@ def demo(
     recipe: Annotated[
         str, typer.Option("--recipe", metavar="R", help="A recipe's name or a YAML file.")
     ] = "hqdm-channel-w4a4",
-    images: Annotated[int, typer.Option("--images", min=1, help="Images behind the quality figures.")] = 64,
+    images: Annotated[int, typer.Option("--images", min=1, help="Images behind the quality figures.")] = 100,
     seed: SeedOption = 0,
     overwrite: Annotated[
         bool,

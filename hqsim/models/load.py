@@ -28,22 +28,34 @@ class ModelInfo:
     description: str
 
 
+@dataclass(frozen=True)
+class _Embedded:
+    """A model whose weights ship with hqsim: how it is sampled, and the hash of its weights file."""
+
+    info: ModelInfo
+    guidance: float
+    sha256: str
+
+
 _EMBEDDED = {
-    "digits": ModelInfo(
-        name="digits",
-        kind="UNet2DModel",
-        parameters=1_806_529,
-        macs=305_385_472,
-        embedded=True,
-        description="class-conditional UCI digits, 32 x 32, 20 DDIM steps with guidance",
+    "digits": _Embedded(
+        info=ModelInfo(
+            name="digits",
+            kind="UNet2DModel",
+            parameters=1_806_529,
+            macs=305_385_472,
+            embedded=True,
+            description="class-conditional UCI digits, 32 x 32, 20 DDIM steps with guidance",
+        ),
+        guidance=1.5,
+        sha256="37a8bd6d1b01c660f2b189a7f1684248a967086a5de80b13b9f32dd1739c7a14",
     )
 }
-_GUIDANCE = {"digits": 1.5}
 
 
 def list_models() -> list[ModelInfo]:
     """Return the built-in models."""
-    return list(_EMBEDDED.values())
+    return [embedded.info for embedded in _EMBEDDED.values()]
 
 
 def load_model(name_or_path: str | Path) -> Model:
@@ -63,14 +75,27 @@ def load_model(name_or_path: str | Path) -> Model:
     """
     name = str(name_or_path)
     if name in _EMBEDDED:
-        return _load_folder(CHECKPOINTS / name, name=name, source=name)
+        return _load_embedded(name)
     folder = Path(name_or_path)
     if not folder.is_dir():
         raise unknown_name("model", name, [*_EMBEDDED, "a diffusers folder"])
     return _load_folder(folder, name=folder.resolve().name, source=str(folder.resolve()))
 
 
-def _load_folder(folder: Path, *, name: str, source: str) -> Model:
+def _load_embedded(name: str) -> Model:
+    """Load a model that ships with hqsim after checking its weights against the hash in this file."""
+    embedded = _EMBEDDED[name]
+    weights = CHECKPOINTS / name / "unet" / WEIGHTS
+    found = sha256_file(weights)
+    if found != embedded.sha256:
+        raise InputError(
+            f"{weights}: sha256 is {found[:12]}, expected {embedded.sha256[:12]}: the file is damaged or was "
+            "changed; install hqsim again, or load other weights as a diffusers folder"
+        )
+    return _load_folder(CHECKPOINTS / name, name=name, source=name, guidance=embedded.guidance)
+
+
+def _load_folder(folder: Path, *, name: str, source: str, guidance: float = 1.0) -> Model:
     config = _read_json(folder / "unet" / "config.json")
     schedule = schedule_from_config(
         _read_json(folder / "scheduler" / "scheduler_config.json"),
@@ -85,7 +110,13 @@ def _load_folder(folder: Path, *, name: str, source: str) -> Model:
     parameters, _ = read_tensors(weights)
     module = _build_unet(config, parameters, weights)
     return _captured(
-        module, parameters, name=name, source=source, schedule=schedule, digest=sha256_file(weights)
+        module,
+        parameters,
+        name=name,
+        source=source,
+        schedule=schedule,
+        digest=sha256_file(weights),
+        guidance=guidance,
     )
 
 
@@ -131,7 +162,6 @@ def _captured(module: Any, parameters: dict[str, Any], **fields: Any) -> Model:
         sample_shape=(config.in_channels, height, width),
         classes=embeddings - 1 if embeddings else 0,
         null_label=embeddings - 1 if embeddings else None,
-        guidance=_GUIDANCE.get(fields["name"], 1.0),
         **fields,
     )
 

@@ -178,3 +178,20 @@ def test_a_superfluous_tensor(broken):
         InputError, match=rf"^{re.escape(str(path))}: 1 of .* 'added': expected none, found \(3,\); "
     ):
         load_model(broken)
+
+
+def test_changed_weights_of_an_embedded_model_are_refused(tmp_path, monkeypatch):
+    """One bit of the weights: still a valid safetensors file, no longer the model."""
+    from hqsim.models import load
+
+    copy = tmp_path / "digits"
+    shutil.copytree(load.CHECKPOINTS / "digits", copy)
+    weights = copy / "unet" / load.WEIGHTS
+    data = bytearray(weights.read_bytes())
+    data[-1] ^= 1
+    weights.write_bytes(data)
+    monkeypatch.setattr(load, "CHECKPOINTS", tmp_path)
+    with pytest.raises(
+        InputError, match=rf"^{re.escape(str(weights))}: sha256 is \w{{12}}, expected 37a8bd6d1b01: "
+    ):
+        load_model("digits")
