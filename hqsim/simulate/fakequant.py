@@ -17,7 +17,7 @@ from hqsim.ops import OPERATORS, Multiply
 from hqsim.ops.quantize import Quantize, transform_of
 from hqsim.quantize import QuantizedModel
 from hqsim.simulate.executors import CodeExecutor, TorchExecutor
-from hqsim.simulate.metrics import Difference, sqnr_db
+from hqsim.simulate.metrics import Difference, closeness_db, sqnr_db
 from hqsim.simulate.sampler import (
     Progress,
     SamplingSettings,
@@ -52,6 +52,11 @@ class FakeQuantResult:
                 total.mismatches += difference.mismatches
                 total.max_lsb = max(total.max_lsb, difference.max_lsb)
         return total
+
+    def closeness_db(self) -> tuple[float, float]:
+        """Return by how many dB integer is closer to float than fake-quant is, and its standard error."""
+        x = self.latents
+        return closeness_db(x["float"], x["integer"], x["fakequant"])
 
     def final_sqnr_db(self) -> dict[str, float]:
         """SQNR of the final samples: against the float model, against fake-quant, and of the control."""

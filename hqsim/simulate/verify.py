@@ -91,7 +91,7 @@ class VerifyResult:
         limit = operand_limit_percent(self.qmodel.recipe.activations.bits)
         product = max(self.fakequant.product_error.values())
         final = self.fakequant.final_sqnr_db()
-        closeness = final["integer_against_float"] - final["fakequant_against_float"]
+        closeness, error = self.fakequant.closeness_db()
         gap = final["control_float32_against_float64"] - final["integer_against_fakequant"]
         return [
             Check(
@@ -114,7 +114,7 @@ class VerifyResult:
             ),
             Check(
                 "closeness to the float model beside fake-quant",
-                f"{closeness:+.2f} dB",
+                f"{closeness:+.2f} ± {error:.2f} dB",
                 f"-{CLOSENESS_LIMIT_DB} dB",
                 closeness >= -CLOSENESS_LIMIT_DB,
                 required=False,
@@ -230,6 +230,8 @@ class VerifyResult:
                 "max_lsb": operands.max_lsb,
                 "product_error": max(self.fakequant.product_error.values()),
                 "sqnr_db": self.fakequant.final_sqnr_db(),
+                "closeness_db": self.fakequant.closeness_db()[0],
+                "closeness_standard_error_db": self.fakequant.closeness_db()[1],
             }
         return record
 
