@@ -60,7 +60,7 @@ def read_tensors(path: Path) -> tuple[Tensors, dict[str, str]]:
     try:
         with safe_open(path, framework="np") as file:
             tensors = {name: file.get_tensor(name) for name in sorted(file.keys())}
-            return tensors, dict(file.metadata() or {})
+            metadata = dict(file.metadata() or {})
     except SafetensorError as error:
         raise InputError(f"{path}: not a sound safetensors file: {error}; {_ADVICE}") from error
     except (TypeError, AttributeError, ValueError) as error:
@@ -69,6 +69,10 @@ def read_tensors(path: Path) -> tuple[Tensors, dict[str, str]]:
         raise InputError(f"{path}: the file does not exist") from error
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {error.strerror or error}") from error
+    for name, array in tensors.items():
+        if array.dtype.isbuiltin != 1:  # bfloat16, once another package has taught it to numpy
+            raise InputError(f"{path}: holds a tensor that numpy cannot represent: '{name}' ({array.dtype})")
+    return tensors, metadata
 
 
 def _with_metadata(plain: bytes, metadata: Mapping[str, str]) -> bytes:

@@ -46,7 +46,7 @@ class LockstepResult:
     first: Divergence | None = None
     accumulators: dict[str, tuple[int, int]] = field(default_factory=dict)
     saturated: dict[str, int] = field(default_factory=dict)
-    saturation_agrees: bool = True
+    saturation_differences: int = 0
     images: np.ndarray | None = None
     latents: np.ndarray | None = None
 
@@ -109,7 +109,10 @@ def compare_exact(qmodel: QuantizedModel, settings: SamplingSettings, progress: 
     result.latents = integer.latent(x)
     result.accumulators = integer.accumulators
     result.saturated = integer.saturated
-    result.saturation_agrees = integer.saturated == exact.saturated
+    names = integer.saturated.keys() | exact.saturated.keys()
+    result.saturation_differences = sum(
+        integer.saturated.get(name) != exact.saturated.get(name) for name in names
+    )
     return result
 
 
