@@ -55,15 +55,17 @@ def run_report(
 def _cards(
     verification: VerifyResult, quality: pd.DataFrame, estimates: dict[str, Estimate]
 ) -> tuple[VerdictCard, ...]:
-    cards = [
-        VerdictCard(
-            title=check.name,
-            value=check.value,
-            status="pass" if check.passed else "fail" if check.required else "info",
-            detail=f"limit {check.limit}" + ("" if check.passed else ", not reached"),
+    cards = []
+    for check in verification.checks():
+        value, below = _split_value(check.value)
+        cards.append(
+            VerdictCard(
+                title=check.name,
+                value=value,
+                status="pass" if check.passed else "fail" if check.required else "info",
+                detail=f"{below}limit {check.limit}" + ("" if check.passed else ", not reached"),
+            )
         )
-        for check in verification.checks()
-    ]
     for row in quality.to_dict("records"):
         if row["executor"] != "fakequant":
             cards.append(
@@ -87,6 +89,15 @@ def _cards(
             )
         )
     return tuple(cards)
+
+
+def _split_value(value: str) -> tuple[str, str]:
+    """Return the figure for large type, and what belongs below it: "0 of 12" is "0" and "of 12; "."""
+    figure, mark, rest = value.partition(" of ")
+    if mark:
+        return figure, f"of {rest}; "
+    figure, mark, rest = value.partition(" ± ")
+    return (f"{figure} {rest.split()[-1]}", f"± {rest}; ") if mark else (value, "")
 
 
 def _layer_table(verification: VerifyResult, estimates: dict[str, Estimate]) -> pd.DataFrame:
