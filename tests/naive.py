@@ -41,6 +41,21 @@ def matmul(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return sums.astype(np.int64)
 
 
+def matmul_saturate(a: np.ndarray, b: np.ndarray, bits: int) -> tuple[np.ndarray, int]:
+    """``[count, m, k] @ [count, k, n]``, clamped to ``bits`` bits after every term; and how often."""
+    low, high = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
+    sums = np.empty((a.shape[0], a.shape[1], b.shape[2]), object)
+    events = 0
+    for c, i, j in _indices(sums):
+        total = 0
+        for k in range(a.shape[2]):
+            exact = total + int(a[c, i, k]) * int(b[c, k, j])
+            total = min(max(exact, low), high)
+            events += total != exact
+        sums[c, i, j] = total
+    return sums.astype(np.int64), events
+
+
 def conv2d(x: np.ndarray, weight: np.ndarray, stride: int, padding: tuple[int, int, int, int]) -> np.ndarray:
     """``[b, c, h, w]`` with ``[o, c, kh, kw]``; zero padding (top, left, bottom, right)."""
     batch, channels, height, width = x.shape

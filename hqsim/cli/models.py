@@ -7,7 +7,7 @@ from hqsim.cli.console import Output, quantity
 
 
 def models(json: JsonOption = None, quiet: QuietOption = False) -> None:
-    """List the built-in models: size, multiply-accumulates per step, weights embedded or not."""
+    """List the built-in models: size, multiply-accumulates per step, weights embedded or random."""
     output = Output(json, quiet)
     from hqsim.models import list_models
 
@@ -18,7 +18,7 @@ def models(json: JsonOption = None, quiet: QuietOption = False) -> None:
             info.kind,
             quantity(info.parameters, ""),
             quantity(info.macs, ""),
-            "embedded" if info.embedded else "not embedded",
+            "embedded" if info.embedded else "random",
             info.description,
         )
         for info in known

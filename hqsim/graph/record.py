@@ -28,7 +28,8 @@ class MatrixWork:
     A convolution is its implicit GEMM: ``m`` output pixels (batch included), ``k`` = kernel x input
     channels of a group, ``n`` output channels of a group, ``count`` groups. Attention has one product
     per head and sample. Storage bits are what memories hold; multiplier bits are what the multiplier
-    sees (wider under a single Hadamard).
+    sees (wider under a single Hadamard). ``segments`` are the parts of ``k`` with accumulators and factors
+    of their own (groups of weights, sides of a split shortcut).
     """
 
     m: int
@@ -40,6 +41,7 @@ class MatrixWork:
     a_multiplier_bits: int
     w_multiplier_bits: int
     accumulator_bits: int
+    segments: int = 1
 
     @property
     def macs(self) -> int:

@@ -10,8 +10,9 @@ import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
+import llvmlite.binding
 import numba
 
 F = TypeVar("F", bound=Callable)
@@ -26,15 +27,26 @@ def _cache_folder(sources: Path) -> Path:
     return Path(home) / "hqsim" / f"numba-{digest.hexdigest()[:16]}"
 
 
+if not numba.config.CPU_NAME and numba.config.CPU_FEATURES is None:
+    # LLVM avoids 512-bit vectors on server CPUs, for code that uses them rarely; kernels use little else.
+    features = llvmlite.binding.get_host_cpu_features()
+    if features.get("avx512f"):
+        numba.config.CPU_FEATURES = features.flatten() + ",-prefer-256-bit"
+
 if "NUMBA_CACHE_DIR" not in os.environ:
     numba.config.CACHE_DIR = str(_cache_folder(Path(__file__).parent))
 
 KERNELS: list[Callable] = []
 
 
-def kernel(function: F) -> F:
+def thread_count() -> int:
+    """Return how many threads kernels may use now."""
+    return int(numba.get_num_threads())
+
+
+def kernel(function: F) -> Callable[..., Any]:
     """Compile a public kernel: threaded, cached, without the interpreter lock."""
-    compiled = numba.njit(parallel=True, cache=True, nogil=True)(function)
+    compiled: Callable[..., Any] = numba.njit(parallel=True, cache=True, nogil=True)(function)
     KERNELS.append(compiled)
     return compiled
 

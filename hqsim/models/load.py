@@ -1,15 +1,21 @@
-"""Loading: built-in names with embedded weights, and local diffusers folders."""
+"""Loading: embedded models, published architectures with random weights, local diffusers folders."""
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hqsim.errors import InputError, UnsupportedError, unknown_name
 from hqsim.io import read_tensors, sha256_file
+from hqsim.models.architecture import CONTEXT, FOLDERS, Architecture, build
 from hqsim.models.model import Model
+from hqsim.models.published import PUBLISHED
 from hqsim.models.schedule import schedule_from_config
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
@@ -54,8 +60,19 @@ _EMBEDDED = {
 
 
 def list_models() -> list[ModelInfo]:
-    """Return the built-in models."""
-    return [embedded.info for embedded in _EMBEDDED.values()]
+    """Return the built-in models: those with weights first."""
+    published = [
+        ModelInfo(
+            name=name,
+            kind=model.class_name,
+            parameters=model.parameters,
+            macs=model.macs,
+            embedded=False,
+            description=model.description,
+        )
+        for name, model in PUBLISHED.items()
+    ]
+    return [*(embedded.info for embedded in _EMBEDDED.values()), *published]
 
 
 def load_model(name_or_path: str | Path) -> Model:
@@ -64,7 +81,10 @@ def load_model(name_or_path: str | Path) -> Model:
     Parameters
     ----------
     name_or_path
-        ``digits``, or a folder that holds ``unet/`` and ``scheduler/`` as diffusers writes them.
+        ``digits``, a published architecture (``sd15``; its weights are random, made when they are read), or a
+        folder that holds ``unet/`` or ``transformer/``, and ``scheduler/``, as diffusers writes them. The
+        folder of a ``UNet2DConditionModel`` holds ``context.safetensors`` too: ``context.weight``
+        ``[rows, tokens, dim]``, one row per prompt or class, the last one for the empty prompt.
 
     Raises
     ------
@@ -76,9 +96,11 @@ def load_model(name_or_path: str | Path) -> Model:
     name = str(name_or_path)
     if name in _EMBEDDED:
         return _load_embedded(name)
+    if name in PUBLISHED:
+        return PUBLISHED[name].load(name)
     folder = Path(name_or_path)
     if not folder.is_dir():
-        raise unknown_name("model", name, [*_EMBEDDED, "a diffusers folder"])
+        raise unknown_name("model", name, [*_EMBEDDED, *PUBLISHED, "a diffusers folder"])
     return _load_folder(folder, name=folder.resolve().name, source=str(folder.resolve()))
 
 
@@ -96,37 +118,46 @@ def _load_embedded(name: str) -> Model:
 
 
 def _load_folder(folder: Path, *, name: str, source: str, guidance: float = 1.0) -> Model:
-    config = _read_json(folder / "unet" / "config.json")
+    part = folder / ("transformer" if (folder / "transformer").is_dir() else "unet")
+    config = _read_json(part / "config.json")
     schedule = schedule_from_config(
         _read_json(folder / "scheduler" / "scheduler_config.json"),
         str(folder / "scheduler" / "scheduler_config.json"),
     )
     kind = config.get("_class_name")
-    if kind != "UNet2DModel":
-        raise UnsupportedError(
-            f"{folder / 'unet' / 'config.json'}: _class_name: got {kind!r}, supported: 'UNet2DModel'"
-        )
-    weights = folder / "unet" / WEIGHTS
-    parameters, _ = read_tensors(weights)
-    module = _build_unet(config, parameters, weights)
-    return _captured(
-        module,
-        parameters,
+    if kind not in FOLDERS:
+        known = ", ".join(f"'{class_name}'" for class_name in FOLDERS)
+        raise UnsupportedError(f"{part / 'config.json'}: _class_name: got {kind!r}, supported: {known}")
+    context = _read_context(folder) if kind == "UNet2DConditionModel" else None
+    parameters, _ = read_tensors(part / WEIGHTS)
+    architecture = build(
+        kind,
+        config,
+        context=context.shape if context is not None else None,
+        train_timesteps=schedule.train_timesteps,
+    )
+    _check_fit(architecture, parameters, part / WEIGHTS)
+    return Model(
         name=name,
         source=source,
+        graph=architecture.graph,
+        parameters={
+            **parameters,
+            **architecture.constants,
+            **({CONTEXT: context} if context is not None else {}),
+        },
         schedule=schedule,
-        digest=sha256_file(weights),
+        digest=_digest(part / WEIGHTS, context),
+        sample_shape=architecture.sample_shape,
+        classes=max(architecture.rows - 1, 0),
+        null_label=architecture.rows - 1 if architecture.rows else None,
         guidance=guidance,
     )
 
 
-def _build_unet(config: dict[str, Any], parameters: dict[str, Any], weights: Path) -> Any:
-    """Instantiate the diffusers model and load its weights strictly."""
-    import torch
-    from diffusers import UNet2DModel
-
-    module = UNet2DModel.from_config(config).eval()
-    expected = {key: tuple(value.shape) for key, value in module.state_dict().items()}
+def _check_fit(architecture: Architecture, parameters: Mapping[str, np.ndarray], weights: Path) -> None:
+    """Refuse a weights file that does not fit its configuration, naming the first tensor."""
+    expected = {key: tuple(value.shape) for key, value in architecture.module.state_dict().items()}
     found = {key: value.shape for key, value in parameters.items()}
     wrong = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
     if wrong:
@@ -136,41 +167,40 @@ def _build_unet(config: dict[str, Any], parameters: dict[str, Any], weights: Pat
             f"expected {expected.get(key, 'none')}, found {found.get(key, 'none')}; "
             "use the folder as it was saved"
         )
-    module.load_state_dict({key: torch.from_numpy(value) for key, value in parameters.items()})
-    return module
 
 
-def _captured(module: Any, parameters: dict[str, Any], **fields: Any) -> Model:
-    import torch
+def _read_context(folder: Path) -> np.ndarray:
+    """The table of prompts or classes that a text encoder or class embedder gave."""
+    path = folder / "context.safetensors"
+    if not path.is_file():
+        raise InputError(
+            f"{path}: file not found; a UNet2DConditionModel needs '{CONTEXT}' [rows, tokens, dim]: the "
+            "output of the text encoder for each prompt, the empty one last"
+        )
+    tensors, _ = read_tensors(path)
+    table = tensors.get(CONTEXT)
+    if table is None or table.ndim != 3 or table.dtype != np.float32:
+        raise InputError(
+            f"{path}: must hold '{CONTEXT}', float32 [rows, tokens, dim], and holds {sorted(tensors)}"
+        )
+    return table
 
-    from hqsim.graph.capture import BATCH, capture
 
-    config = module.config
-    size = config.sample_size
-    height, width = (size, size) if isinstance(size, int) else size
-    example = {
-        "sample": torch.zeros(BATCH, config.in_channels, height, width),
-        "timestep": torch.zeros(BATCH, dtype=torch.int64),
-    }
-    embeddings = config.num_class_embeds
-    if embeddings:
-        example["class_labels"] = torch.zeros(BATCH, dtype=torch.int64)
-    schedule = fields["schedule"]
-    return Model(
-        graph=capture(module, example, train_timesteps=schedule.train_timesteps),
-        parameters=parameters,
-        sample_shape=(config.in_channels, height, width),
-        classes=embeddings - 1 if embeddings else 0,
-        null_label=embeddings - 1 if embeddings else None,
-        **fields,
-    )
+def _digest(weights: Path, context: np.ndarray | None) -> str:
+    """Sha256 of the weights file, of both files where there is a context."""
+    digest = sha256_file(weights)
+    if context is None:
+        return digest
+    return hashlib.sha256(digest.encode() + context.tobytes()).hexdigest()
 
 
 def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
-        raise InputError(f"{path}: file not found; a diffusers folder holds unet/ and scheduler/") from None
+        raise InputError(
+            f"{path}: file not found; a diffusers folder holds unet/ or transformer/, and scheduler/"
+        ) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not valid JSON: {error}") from None
     if not isinstance(content, dict):

@@ -37,6 +37,7 @@ def accumulator_bound(low: int, high: int, weight_rows: NDArray[np.integer]) -> 
         Integer weights ``[outputs, reduction]``.
     """
     reach = max(abs(low), abs(high))
-    norm = int(np.abs(weight_rows.astype(np.int64)).sum(axis=1).max(initial=0))
+    wider = np.int16 if weight_rows.dtype == np.int8 else np.int64
+    norm = int(np.abs(weight_rows.astype(wider)).sum(axis=1, dtype=np.int64).max(initial=0))
     magnitude = reach * norm
     return AccumulatorBound(magnitude, signed_bits(-magnitude, magnitude))

@@ -14,16 +14,17 @@ from hqsim.numerics.rounding import round_half_up
 
 @dataclass(frozen=True)
 class Format:
-    """Width, signedness and scales of a tensor of codes.
+    """Width, signedness, scales and zero-points of a tensor of codes.
 
-    ``scales`` holds one entry for a static tensor, or one per calibrated timestep. ``restricted``
-    drops the most negative code (weights).
+    ``scales`` and ``zero_points`` hold one entry for a static tensor, or one per calibrated timestep.
+    ``restricted`` drops the most negative code (weights).
     """
 
     bits: int
     scales: tuple[float, ...]
     signed: bool = True
     restricted: bool = False
+    zero_points: tuple[int, ...] = (0,)
 
     @property
     def low(self) -> int:
@@ -50,14 +51,18 @@ class Format:
         """The scale at entry ``entry`` of the timestep table."""
         return self.scales[0] if len(self.scales) == 1 else self.scales[entry]
 
+    def zero_point_at(self, entry: int) -> int:
+        """The zero-point at entry ``entry`` of the timestep table."""
+        return self.zero_points[0] if len(self.zero_points) == 1 else self.zero_points[entry]
+
     @property
     def dtype(self) -> np.dtype[Any]:
-        """The integer type that arrays of these codes have: int8, int16 or int32."""
-        width = self.bits + int(not self.signed)
-        return np.dtype(np.int8 if width <= 8 else np.int16 if width <= 16 else np.int32)
+        """The integer type that arrays of these codes have: 8, 16 or 32 bits, unsigned for unsigned codes."""
+        size = 8 if self.bits <= 8 else 16 if self.bits <= 16 else 32
+        return np.dtype(f"{'int' if self.signed else 'uint'}{size}")
 
     def encode(self, values: np.ndarray) -> np.ndarray:
-        """Return the codes of real ``values`` (static tensors): divide, round half up, clamp.
+        """Return the codes of real ``values`` (static tensors): divide, round half up, add z, clamp.
 
         Raises
         ------
@@ -67,7 +72,12 @@ class Format:
         real = np.asarray(values, np.float64)
         if not np.all(np.isfinite(real)):
             raise NumericsError(f"values to encode must be finite, got {real[~np.isfinite(real)].flat[0]}")
-        return round_half_up(np.clip(real / self.scale, self.low, self.high)).astype(self.dtype)
+        codes = np.clip(real / self.scale + self.zero_point_at(0), self.low, self.high)
+        return round_half_up(codes).astype(self.dtype)
+
+    def decode(self, codes: np.ndarray, entry: int = 0) -> np.ndarray:
+        """Return the real values float64 of ``codes`` at entry ``entry`` of the timestep table."""
+        return self.scale_at(entry) * (np.asarray(codes, np.float64) - self.zero_point_at(entry))
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values; floats survive exactly."""
@@ -76,6 +86,7 @@ class Format:
             "signed": self.signed,
             "restricted": self.restricted,
             "scales": list(self.scales),
+            "zero_points": list(self.zero_points),
         }
 
     @classmethod
@@ -86,4 +97,5 @@ class Format:
             scales=tuple(float(scale) for scale in record["scales"]),
             signed=record["signed"],
             restricted=record["restricted"],
+            zero_points=tuple(record["zero_points"]),
         )

@@ -34,7 +34,8 @@ def sylvester(order: int) -> NDArray[np.int64]:
     """Return the un-normalised +-1 Sylvester-Hadamard matrix ``[2**order, 2**order]``."""
     matrix = np.ones((1, 1), np.int64)
     for _ in range(order):
-        matrix = np.block([[matrix, matrix], [matrix, -matrix]])
+        upper, lower = np.concatenate([matrix, matrix], 1), np.concatenate([matrix, -matrix], 1)
+        matrix = np.concatenate([upper, lower])
     return matrix
 
 

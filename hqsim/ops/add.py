@@ -8,6 +8,7 @@ import numpy as np
 
 from hqsim.numerics import round_half_up, shift_round_half_up
 from hqsim.ops.base import Operator, exact_clamp, scalar
+from hqsim.ops.layout import paired_views
 
 
 def weighted_sum_arrays(ratio_a: float, ratio_b: float, bits: int = 15) -> dict[str, np.ndarray]:
@@ -22,21 +23,22 @@ def weighted_sum_arrays(ratio_a: float, ratio_b: float, bits: int = 15) -> dict[
 
 
 def weighted_sum_integer(a, b, arrays, output):
-    """Kernel ``add_rescaled``; ``b`` may have one value per row of ``a`` (broadcast over the rest)."""
-    from hqsim.kernels.elementwise import add_rescaled
+    """Kernel ``add_rescaled``, or ``add_broadcast`` where ``b`` is repeated."""
+    from hqsim.kernels.broadcast import add_broadcast
+    from hqsim.kernels.rescale import add_rescaled
 
-    rows = b.size if b.shape != a.shape else a.size // a.shape[-1]
-    codes = np.empty(a.shape, output.dtype)
-    saturated = add_rescaled(
-        np.ascontiguousarray(a).reshape(rows, -1),
-        np.ascontiguousarray(b).reshape(rows, -1),
+    parameters = (
         scalar(arrays["multiplier_a"]),
         scalar(arrays["multiplier_b"]),
         scalar(arrays["shift"]),
         np.int64(output.low),
         np.int64(output.high),
-        codes.reshape(rows, -1),
     )
+    first, second, codes, flat = paired_views(a, b, output.dtype)
+    if a.shape == b.shape:
+        saturated = add_rescaled(first.reshape(-1), second.reshape(-1), *parameters, flat.reshape(-1))
+    else:
+        saturated = add_broadcast(first, second, *parameters, flat)
     return codes, int(saturated)
 
 
@@ -47,7 +49,7 @@ def weighted_sum_exact(a, b, arrays, output):
 
 
 class Add(Operator):
-    """Residual add, or the add of a per-channel vector ``[c, 1, 1]`` to ``[c, h, w]``."""
+    """Residual add, or the add of a repeated vector: ``[c, 1, 1]`` over pixels, ``[1, c]`` over tokens."""
 
     name = "add"
     vector_kind = "add"

@@ -16,6 +16,7 @@ import numpy as np
 
 from hqsim.graph import Graph, LayerRecord, Node, TensorUse
 from hqsim.numerics import Format
+from hqsim.ops.weights import WeightCodes
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -23,15 +24,6 @@ if TYPE_CHECKING:
 Arrays = Mapping[str, np.ndarray]
 Result = tuple[np.ndarray, int]
 """Codes, and the number of codes that saturated."""
-
-
-@dataclass(frozen=True)
-class WeightCodes:
-    """A quantized weight: ``codes`` int8 in the shape of the weight, float64 ``scales`` ``[outputs]``."""
-
-    codes: np.ndarray
-    scales: np.ndarray
-    bits: int
 
 
 @dataclass(frozen=True)
@@ -65,9 +57,9 @@ class WorkContext:
         """The tensor ``name`` as memories hold it; a view is the tensor that it looks at."""
         from hqsim.ops import OPERATORS
 
+        elements = self.graph[name].type.elements * self.batch
         while OPERATORS[self.graph[name].op].is_view:
             name = self.graph[name].inputs[0]
-        elements = self.graph[name].type.elements * self.batch
         return TensorUse(name=name, elements=elements, bits=self.formats[name].bits)
 
 
@@ -97,6 +89,10 @@ class Operator:
     def prepare(self, node: Node, preparation: Preparation) -> dict[str, np.ndarray]:
         """Return the integer parameters of the node (offline; the only place with floats)."""
         return {}
+
+    def pack(self, node: Node, arrays: Arrays) -> dict[str, np.ndarray]:
+        """Return the parameters as the integer form wants them; the executor calls this once per node."""
+        return dict(arrays)
 
     def integer(self, node: Node, arrays: Arrays, inputs: Sequence[np.ndarray], output: Format) -> Result:
         """Return the result by the numba kernels, integers only."""

@@ -8,6 +8,7 @@ import numpy as np
 
 from hqsim.numerics import Format
 from hqsim.ops.base import Operator
+from hqsim.ops.layout import CHANNELS_FIRST, CHANNELS_LAST, is_channels_last
 from hqsim.ops.rescale import rescale_arrays, rescale_exact, rescale_integer
 
 
@@ -40,7 +41,7 @@ class Concat(Operator):
         return rescale_arrays(scales / preparation.output(node).scale, node.name)
 
     def integer(self, node, arrays, inputs, output: Format):
-        """Kernel ``requantize`` per side."""
+        """Kernel ``rescale`` per side."""
         return self._join(node, arrays, inputs, output, rescale_integer)
 
     def exact(self, node, arrays, inputs, output: Format):
@@ -50,5 +51,10 @@ class Concat(Operator):
     def _join(self, node, arrays, inputs, output, rescale):
         sides = zip(inputs, arrays["multiplier"], arrays["shift"], strict=True)
         parts = [rescale(x, multiplier, shift, output) for x, multiplier, shift in sides]
-        codes = np.concatenate([part for part, _ in parts], axis=node.attributes["axis"])
-        return codes, sum(saturated for _, saturated in parts)
+        saturated = sum(count for _, count in parts)
+        axis, codes = node.attributes["axis"], [part for part, _ in parts]
+        if all(is_channels_last(part) for part in codes):
+            views = [part.transpose(CHANNELS_LAST) for part in codes]
+            joined = np.concatenate(views, axis=CHANNELS_LAST.index(axis))
+            return joined.transpose(CHANNELS_FIRST), saturated
+        return np.concatenate(codes, axis=axis), saturated

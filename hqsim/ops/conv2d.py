@@ -1,17 +1,20 @@
-"""Convolution: stride, zero padding after the inverse transform, any kernel.
+"""Convolution: stride, zero padding after the inverse transform, groups, any kernel.
 
-Attributes: ``stride``, ``padding`` (top, left, bottom, right), ``channel_axis`` 1 and the transform.
+Attributes: ``stride``, ``padding`` (top, left, bottom, right), ``groups`` (1 when absent), ``channel_axis`` 1
+and the transform. Several inputs are the sides of a concatenation along the channels.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from hqsim.ops.fused import Window, layer_sums, pack_segment
 from hqsim.ops.multiply import Multiply
+from hqsim.ops.sums import groups_of
 
 
 class Conv2d(Multiply):
-    """``[c, h, w] -> [o, ho, wo]`` with weights ``[o, c, kh, kw]``."""
+    """``[c, h, w] -> [o, ho, wo]`` with weights ``[o, c / groups, kh, kw]``."""
 
     name = "conv2d"
     channel_axis = 1
@@ -29,49 +32,101 @@ class Conv2d(Multiply):
 
     def evaluate(self, node, inputs, parameters):
         """Torch convolution of the padded input."""
+        import torch
         from torch.nn.functional import conv2d, pad
 
+        x = torch.cat(list(inputs), 1) if len(inputs) > 1 else inputs[0]
         top, left, bottom, right = node.attributes["padding"]
-        padded = pad(inputs[0], (left, right, top, bottom))
         bias = parameters[node.parameters["bias"]] if "bias" in node.parameters else None
-        return conv2d(padded, parameters[node.parameters["weight"]], bias, stride=node.attributes["stride"])
+        return conv2d(
+            pad(x, (left, right, top, bottom)),
+            parameters[node.parameters["weight"]],
+            bias,
+            stride=node.attributes["stride"],
+            groups=groups_of(node),
+        )
+
+    def window(self, node, array):
+        """The convolution itself."""
+        top, left, _, _ = node.attributes["padding"]
+        height, width = node.type.shape[1:]
+        kernel = tuple(node.attributes["kernel"][1:])
+        return Window(kernel, node.attributes["stride"], (top, left), (height, width))
+
+    def images(self, node, operand):
+        """Channels last."""
+        return operand.transpose(0, 2, 3, 1)
+
+    def shaped(self, node, images, operand):
+        """Channels first, as a view."""
+        return images.transpose(0, 3, 1, 2)
+
+    def pack_weight(self, node, weight):
+        """Panels of every group."""
+        return pack_segment(weight, groups_of(node))
 
     def accumulate_integer(self, node, arrays, inputs):
-        """Kernel ``conv2d_accumulate``, an implicit GEMM."""
-        from hqsim.kernels.conv import conv2d_accumulate
-
-        operand = self.inverse_integer(node, inputs[0])
-        weight = arrays["weight"]
-        outputs, _, kh, kw = weight.shape
-        top, left, _, _ = node.attributes["padding"]
-        sums = np.empty((operand.shape[0], *node.type.shape), self.sums_dtype(arrays))
-        conv2d_accumulate(
-            operand,
-            weight.reshape(outputs, -1).astype(np.int16),
-            (kh, kw),
-            node.attributes["stride"],
-            (top, left),
-            sums.shape[-1],
-            sums.reshape(*sums.shape[:2], -1),
-        )
-        return sums
+        """Kernel ``multiply_sums``, an implicit GEMM per group."""
+        (operand,), (limits,) = inputs, arrays["operand_range"]
+        window = self.window(node, operand)
+        sums = layer_sums(arrays["weight"], self.images(node, operand), window, int(abs(limits).max()))
+        return self.shaped(node, sums, operand)
 
     def accumulate_exact(self, node, arrays, inputs):
         """Torch float64 convolution of codes, exact below 2**53."""
         import torch
 
-        top, left, bottom, right = node.attributes["padding"]
-        operand = np.pad(self.inverse_exact(node, inputs[0]), ((0, 0), (0, 0), (top, bottom), (left, right)))
         sums = torch.nn.functional.conv2d(
-            torch.from_numpy(operand.astype(np.float64)),
+            torch.from_numpy(self._padded(node, inputs[0]).astype(np.float64)),
             torch.from_numpy(arrays["weight"].astype(np.float64)),
             stride=node.attributes["stride"],
+            groups=groups_of(node),
         )
         return sums.numpy().astype(np.int64)
 
+    def unroll(self, node, arrays, inputs):
+        """One row per pixel, one matrix per group; terms by input channel, kernel row, kernel column."""
+        weight, groups, stride = arrays["weight"], groups_of(node), node.attributes["stride"]
+        outputs, depth, kh, kw = weight.shape
+        padded = self._padded(node, inputs[0])
+        patches = np.lib.stride_tricks.sliding_window_view(padded, (kh, kw), axis=(2, 3))
+        patches = patches[:, :, ::stride, ::stride]
+        batch, _, height, width = patches.shape[:4]
+        patches = patches.reshape(batch, groups, depth, height, width, kh, kw).transpose(1, 0, 3, 4, 2, 5, 6)
+        rows = weight.reshape(groups, outputs // groups, depth * kh * kw)
+        return patches.reshape(groups, batch * height * width, depth * kh * kw), rows.swapaxes(1, 2)
+
+    def roll(self, node, sums, inputs):
+        """Groups and their outputs become channels."""
+        outputs, height, width = node.type.shape
+        groups = groups_of(node)
+        images = sums.reshape(groups, -1, height, width, outputs // groups).transpose(1, 0, 4, 2, 3)
+        return images.reshape(-1, outputs, height, width)
+
     def matrix_work(self, node, context):
-        """Pixels x outputs x (kernel x inputs)."""
+        """Pixels x outputs of a group x (kernel x inputs of a group), groups."""
         outputs, height, width = node.type.shape
         _, kh, kw = node.attributes["kernel"]
-        channels = context.graph[node.inputs[0]].type.shape[0]
-        return height * width * context.batch, outputs, kh * kw * channels, 1
+        groups = groups_of(node)
+        channels = sum(context.graph[name].type.shape[0] for name in node.inputs)
+        return height * width * context.batch, outputs // groups, kh * kw * channels // groups, groups
+
+    def parity_terms(self, node, transform, context):
+        """Along channels one term per tap and block, along the width one per row of taps and block met."""
+        m, n, k, count = self.matrix_work(node, context)
+        if transform.axis == "channel":
+            return m * n * count * (k // transform.size)
+        _, _, kw = node.attributes["kernel"]
+        columns = node.type.shape[2]
+        left, width = node.attributes["padding"][1], context.graph[node.inputs[0]].type.shape[2]
+        starts = [column * node.attributes["stride"] - left for column in range(columns)]
+        blocks = sum(
+            len({tap // transform.size for tap in range(start, start + kw) if 0 <= tap < width})
+            for start in starts
+        )
+        return m // columns * blocks * n * count * (k // kw)
+
+    @staticmethod
+    def _padded(node, operand):
+        top, left, bottom, right = node.attributes["padding"]
+        return np.pad(operand, ((0, 0), (0, 0), (top, bottom), (left, right)))

@@ -19,6 +19,7 @@ import numpy as np
 from hqsim.numerics import Format, dyadic, round_half_up, shift_round_half_up
 from hqsim.ops.add import weighted_sum_arrays, weighted_sum_exact, weighted_sum_integer
 from hqsim.ops.base import Arrays, Result, exact_clamp
+from hqsim.ops.rescale import rescale_integer
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -142,21 +143,10 @@ def image_arrays(sample: Format) -> dict[str, np.ndarray]:
 
 
 def image_integer(x: np.ndarray, arrays: Arrays) -> Result:
-    """Image codes uint8 by kernel ``requantize`` with a bias of 255 halves."""
-    from hqsim.kernels.elementwise import requantize
-
-    codes = np.empty(x.shape, np.int16)
-    saturated = requantize(
-        x.reshape(x.shape[0], 1, -1),
-        arrays["multiplier"],
-        arrays["shift"],
-        np.array([255], np.int64),
-        np.int64(1),
-        np.int64(IMAGE.low),
-        np.int64(IMAGE.high),
-        codes.reshape(x.shape[0], 1, -1),
-    )
-    return codes.astype(np.uint8), int(saturated)
+    """Image codes uint8 by kernel ``rescale``, with 255 halves added."""
+    shift = arrays["shift"][0]
+    codes, saturated = rescale_integer(x, arrays["multiplier"], shift, IMAGE, np.int64(255) << (shift - 1))
+    return codes.astype(np.uint8), saturated
 
 
 def image_exact(x: np.ndarray, arrays: Arrays) -> Result:

@@ -79,13 +79,14 @@ class TimestepEmbedding(_Lookup):
 
 
 class Embedding(_Lookup):
-    """Rows of a learned table (class labels)."""
+    """Rows of a table by class label: one vector, or a context of ``tokens`` vectors (0: one vector)."""
 
     name = "embedding"
 
     def shape(self, node, inputs):
-        """``[dim]``."""
-        return (node.attributes["dim"],)
+        """``[dim]`` or ``[tokens, dim]``."""
+        tokens, dim = node.attributes["tokens"], node.attributes["dim"]
+        return (tokens, dim) if tokens else (dim,)
 
     def evaluate(self, node, inputs, parameters):
         """Torch embedding."""

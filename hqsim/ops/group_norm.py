@@ -57,25 +57,6 @@ def normalization_arrays(gain, offset, *, n, eps, source, target, what):
     }
 
 
-def normalize_integer(rows, arrays, output):
-    """Normalize ``rows [rows, channels, inner]`` with the kernel."""
-    from hqsim.kernels.norm import normalize
-
-    codes = np.empty(rows.shape, output.dtype)
-    saturated = normalize(
-        rows,
-        scalar(arrays["fraction"]),
-        scalar(arrays["epsilon"]),
-        arrays["gain"],
-        scalar(arrays["gain_bits"]),
-        arrays["offset"],
-        np.int64(output.low),
-        np.int64(output.high),
-        codes,
-    )
-    return codes, int(saturated)
-
-
 def normalize_exact(rows, arrays, output):
     """Normalize ``rows [rows, channels, inner]`` plainly: numpy int64, Python's own ``math.isqrt``."""
     q = rows.astype(np.int64)
@@ -130,10 +111,25 @@ class GroupNorm(Operator):
         )
 
     def integer(self, node, arrays, inputs, output):
-        """Kernel ``normalize`` on one row per sample and group."""
-        x = np.ascontiguousarray(inputs[0])
-        codes, saturated = normalize_integer(self._rows(node, x), arrays, output)
-        return codes.reshape(x.shape), saturated
+        """Kernel ``group_normalize`` on channels-last codes."""
+        from hqsim.kernels.group_norm import group_normalize
+
+        x = np.ascontiguousarray(np.moveaxis(inputs[0], 1, -1))
+        codes = np.empty(x.shape, output.dtype)
+        pixels = (x.shape[0], -1, x.shape[-1])
+        saturated = group_normalize(
+            x.reshape(pixels),
+            np.int64(node.attributes["groups"]),
+            scalar(arrays["fraction"]),
+            scalar(arrays["epsilon"]),
+            arrays["gain"].reshape(-1),
+            scalar(arrays["gain_bits"]),
+            arrays["offset"].reshape(-1),
+            np.int64(output.low),
+            np.int64(output.high),
+            codes.reshape(pixels),
+        )
+        return np.moveaxis(codes, -1, 1), int(saturated)
 
     def exact(self, node, arrays, inputs, output):
         """Plain rows."""

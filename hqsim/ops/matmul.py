@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from hqsim.numerics import AccumulatorBound, signed_bits
+from hqsim.ops.fused import multiply_pair, pair_sums
 from hqsim.ops.multiply import Multiply
+from hqsim.ops.realisation import multiplier_range
 
 
 class Matmul(Multiply):
@@ -29,37 +33,60 @@ class Matmul(Multiply):
         ]
 
     def product_scale(self, node, preparation):
-        """``s_a * s_b * factor`` per timestep, one channel."""
+        """``s_a * s_b * factor`` per timestep, one segment, one channel."""
         a, b = (np.array(source.scales) for source in preparation.inputs(node))
-        return (a * b * node.attributes["factor"])[:, None]
+        return (a * b * node.attributes["factor"])[:, None, None]
 
-    def bound(self, node, arrays, inputs):
+    def bounds(self, node, arrays, inputs):
         """``k * max|a| * max|b|``: both operands are free."""
-        a, b = inputs
-        reach = [max(abs(source.low), source.high) for source in (a, b)]
+        reach = [max(-low, high) for low, high in (multiplier_range(node, source) for source in inputs)]
         magnitude = int(node.attributes["reduction"]) * reach[0] * reach[1]
-        return AccumulatorBound(magnitude, signed_bits(-magnitude, magnitude))
+        return [AccumulatorBound(magnitude, signed_bits(-magnitude, magnitude))]
+
+    def pack_layer(self, node, arrays):
+        """Nothing: both operands are activations."""
+        return None
+
+    def fused(self, node, arrays, inputs, output):
+        """Kernel ``multiply_codes``, one product per sample and head."""
+        a, b = self._rows(node, inputs)
+        columns = b.shape[1]
+        factor, addend, shift = (np.broadcast_to(values, columns).copy() for values in self.factors(arrays))
+        rescale = factor, addend, shift
+        found = multiply_pair(a, b, arrays["operand_range"], arrays["zero_points"], rescale, output)
+        return replace(found, codes=found.codes.reshape(*inputs[0].shape[:-1], columns))
 
     def accumulate_integer(self, node, arrays, inputs):
-        """Kernel ``matmul_accumulate``, one product per sample and head."""
-        from hqsim.kernels.gemm import matmul_accumulate
+        """Kernel ``multiply_sums``, one product per sample and head."""
+        a, b = self._rows(node, inputs)
+        return pair_sums(a, b, arrays["operand_range"]).reshape(*inputs[0].shape[:-1], b.shape[1])
 
-        a, b = (np.asarray(codes, np.int16) for codes in inputs)
-        if node.attributes["transpose_b"]:
-            b = b.swapaxes(-1, -2)
-        sums = np.empty((*a.shape[:-1], b.shape[-1]), self.sums_dtype(arrays))
-        matmul_accumulate(
-            np.ascontiguousarray(a).reshape(-1, *a.shape[-2:]),
-            np.ascontiguousarray(b).reshape(-1, *b.shape[-2:]),
-            sums.reshape(-1, *sums.shape[-2:]),
-        )
-        return sums
+    @staticmethod
+    def _rows(node, inputs):
+        """Rows of a and columns of b, ``[count, m, k]`` and ``[count, n, k]``."""
+        a, b = inputs
+        b = b if node.attributes["transpose_b"] else b.swapaxes(-1, -2)
+        return a.reshape(-1, *a.shape[-2:]), b.reshape(-1, *b.shape[-2:])
 
     def accumulate_exact(self, node, arrays, inputs):
         """Float64 product of codes, exact below 2**53."""
         a, b = (codes.astype(np.float64) for codes in inputs)
         subscripts = "...mk,...nk->...mn" if node.attributes["transpose_b"] else "...mk,...kn->...mn"
         return np.einsum(subscripts, a, b, optimize=True).astype(np.int64)
+
+    def unroll(self, node, arrays, inputs):
+        """One product per sample and head; terms along the common axis."""
+        a, b = inputs
+        if node.attributes["transpose_b"]:
+            b = b.swapaxes(-1, -2)
+        return a.reshape(-1, *a.shape[-2:]), b.reshape(-1, *b.shape[-2:])
+
+    def roll(self, node, sums, inputs):
+        """Samples and heads apart again."""
+        return sums.reshape(*inputs[0].shape[:-1], -1)
+
+    def _pieces(self, node, operands):
+        yield [0, 1], operands
 
     def _channel_view(self, array):
         return array.reshape(array.shape[0], 1, -1)

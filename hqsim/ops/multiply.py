@@ -1,14 +1,17 @@
-"""What convolution, linear layer and attention product share: inverse, exact sum, bias, one rescale.
+"""What convolution, linear layer and attention product share: exact sums, bias, one rescale.
 
-``acc = sum(a * w)`` exactly, then ``y = clamp(round_half_up((acc * M + bias * 2**(s - f)) * 2**-s))`` with
-``M * 2**-s = ŝ * s_w / (n * s_out)`` per timestep and output channel. The bias counts ``2**-f`` of an output
-code, so it does not change with the timestep and is finer than one accumulator step at low widths.
+``y = clamp(round_half_up((sum_g acc[g] * M[g] + bias * 2**(s - f)) * 2**-s))``, one shift and one rounding
+per output channel, with ``M[g] * 2**-s = ŝ * s_w[g] / (n * s_out)`` per timestep and segment ``g`` of the
+reduction axis (``ops/sums.py`` makes the sums; most layers have one segment). The largest factor of a channel
+fills 15 bits. The bias counts ``2**-f`` of an output code, so it does not change with the timestep and is
+finer than one accumulator step at low widths.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 
@@ -17,106 +20,219 @@ from hqsim.graph import LayerRecord, MatrixWork, Node, TensorUse
 from hqsim.numerics import (
     AccumulatorBound,
     Format,
+    Transform,
     accumulator_bound,
     dyadic,
-    operand_range,
     round_half_up,
     shift_round_half_up,
     signed_bits,
 )
-from hqsim.ops.base import Arrays, Operator, Preparation, Result, WorkContext, exact_clamp
-from hqsim.ops.quantize import blocks_view, dense_transform, hadamard_work, signs_of, transform_of
+from hqsim.numerics.dyadic import MULTIPLIER_BITS
+from hqsim.ops.accumulator import accumulator_of
+from hqsim.ops.base import Arrays, Preparation, Result, WorkContext, exact_clamp
+from hqsim.ops.fused import Finished, PackedLayer, Window, channel_factors, multiply_layer, pack_layer
+from hqsim.ops.operand import operand_dtype
+from hqsim.ops.quantize import FACTOR_BYTES, dense_transform, hadamard_work, transform_of
+from hqsim.ops.realisation import (
+    folds,
+    has_parity,
+    inverse_of,
+    is_double,
+    multiplier_bits,
+    multiplier_range,
+)
+from hqsim.ops.segments import segments_of
+from hqsim.ops.sums import Summing, folded_exact, folded_integer, groups_of
+from hqsim.ops.weights import WeightCodes
 
 BIAS_BITS = 8
+WORD_BYTES = 4.0
+"""A bias, or a zero-point's share of a sum, in a table."""
 
 
-class Multiply(Operator):
-    """Base of every matrix product. ``accumulate_*`` give the sums, the rest is common."""
+class Multiply(Summing):
+    """Base of every matrix product. Subclasses give shape, float form, the sums of one segment and work."""
 
-    per_step = frozenset({"multiplier", "shift"})
-    channel_axis = -1
-    """Axis of the sums that the per-channel factors follow."""
+    per_step = frozenset({"multiplier", "shift", "zero_points"})
 
-    def accumulate_integer(self, node: Node, arrays: Arrays, inputs: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the exact sums by the kernels, int32 where that is proved safe, else int64."""
+    def matrix_work(self, node: Node, context: WorkContext) -> tuple[int, int, int, int]:
+        """Return ``(m, n, k, count)`` of the layer."""
         raise NotImplementedError(self.name)
 
-    def accumulate_exact(self, node: Node, arrays: Arrays, inputs: Sequence[np.ndarray]) -> np.ndarray:
-        """Return the exact sums int64, plainly."""
+    def parity_terms(self, node: Node, transform: Transform, context: WorkContext) -> int:
+        """Return the additions of the parity term: one per output and block that its weights meet."""
         raise NotImplementedError(self.name)
+
+    def transformed_weight(self, node: Node, weight: np.ndarray) -> np.ndarray:
+        """Return the real weight in the domain of its codes: transformed under ``double``."""
+        return dense_transform(weight, transform_of(node), 1, inverse=False) if is_double(node) else weight
+
+    def real_weight(self, node: Node, weight: WeightCodes) -> np.ndarray:
+        """Return the weight float64 that the codes stand for, in the domain of the float model."""
+        lengths = [segment.length for segment in segments_of(node, weight.shape[1])]
+        scales = np.repeat(weight.scales, lengths, axis=1)
+        real = weight.codes * scales.reshape(scales.shape + (1,) * (len(weight.shape) - 2))
+        transform = transform_of(node)
+        if transform is None or not is_double(node):
+            return real
+        return dense_transform(real, transform, 1, inverse=True) / transform.size
+
+    def bounds(self, node: Node, arrays: Arrays, inputs: Sequence[Format]) -> list[AccumulatorBound]:
+        """Return per segment what its sums can reach and the width that holds it, proved from the weights."""
+        weight = folded_exact(node, arrays["weight"])
+        found = []
+        for segment in segments_of(node, weight.shape[1]):
+            low, high = multiplier_range(node, inputs[segment.side])
+            rows = weight[:, segment.weight].reshape(len(weight), -1)
+            found.append(accumulator_bound(low, high, rows))
+        return found
 
     def bound(self, node: Node, arrays: Arrays, inputs: Sequence[Format]) -> AccumulatorBound:
-        """Return what the sums can reach and the width that holds them, proved from the weights."""
-        low, high = multiplier_range(node, inputs[0])
-        return accumulator_bound(low, high, arrays["weight"].reshape(arrays["weight"].shape[0], -1))
+        """Return the largest bound of a segment: what each accumulator of the layer must hold."""
+        return max(self.bounds(node, arrays, inputs), key=lambda bound: bound.magnitude)
 
     def product_scale(self, node: Node, preparation: Preparation) -> np.ndarray:
-        """Return the real value of one accumulator step, float64 ``[steps, channels]``."""
-        operand = preparation.inputs(node)[0]
-        transform = transform_of(node)
-        steps = np.array(operand.scales)[:, None]
+        """Return the real value of one accumulator step, float64 ``[steps, segments, channels]``."""
+        operands, transform = preparation.inputs(node), transform_of(node)
         weight = preparation.weights[node.parameters["weight"]]
-        return steps * weight.scales[None, :] / (transform.size if transform else 1)
+        segments = segments_of(node, weight.shape[1])
+        steps = max(len(operand.scales) for operand in operands)
+        scales = np.empty((steps, len(segments), weight.shape[0]))
+        for index, segment in enumerate(segments):
+            operand = np.array(operands[segment.side].scales)[:, None]
+            scales[:, index] = operand * weight.scales[:, index] / (transform.size if transform else 1)
+        return scales
 
     def prepare(self, node: Node, preparation: Preparation) -> dict[str, np.ndarray]:
-        """Weights as codes, factors per timestep and channel, the bias."""
+        """Weights as codes, factors per timestep, segment and channel, zero-points, the bias."""
         arrays: dict[str, np.ndarray] = {}
         if "weight" in node.parameters:
             arrays["weight"] = preparation.weights[node.parameters["weight"]].codes
-        out = preparation.output(node)
+        out, operands = preparation.output(node), preparation.inputs(node)
         ratio = self.product_scale(node, preparation) / out.scale
-        factor = dyadic(ratio, what=node.name)
-        bias_bits = int(np.clip(factor.shift.min(), 0, BIAS_BITS))
-        bias = np.zeros(ratio.shape[1], np.int64)
+        shift = dyadic(ratio.max(axis=1), what=node.name).shift
+        bias_bits = int(np.clip(shift.min(), 0, BIAS_BITS))
+        bias = np.zeros(ratio.shape[2], np.int64)
         if "bias" in node.parameters:
             real = preparation.parameters[node.parameters["bias"]].astype(np.float64)
             bias = round_half_up(real / out.scale * 2.0**bias_bits)
-        bound = self.bound(node, arrays, preparation.inputs(node))
-        _check_headroom(node, bound, factor.shift, bias, bias_bits)
+        bounds = self.bounds(node, arrays, operands)
+        _check_headroom(node, sum_bits(bounds), shift, bias, bias_bits)
+        ranges = [multiplier_range(node, operand) for operand in operands]
+        wide = any(not bound.fits_int32 for bound in bounds)
+        wide |= any(operand_dtype(*limits) != np.int16 for limits in ranges)
+        entries = range(max(len(operand.zero_points) for operand in operands))
+        zero_points = [[operand.zero_point_at(entry) for operand in operands] for entry in entries]
         return arrays | {
-            "multiplier": factor.multiplier,
-            "shift": factor.shift,
+            "multiplier": round_half_up(np.ldexp(ratio, shift[:, None])),
+            "shift": shift,
+            "zero_points": np.array(zero_points, np.int64),
+            "operand_range": np.array(ranges, np.int64),
             "bias": bias,
             "bias_bits": np.array([bias_bits], np.int64),
-            "wide": np.array([not bound.fits_int32], np.int64),
+            "wide": np.array([wide], np.int64),
         }
 
-    def sums_dtype(self, arrays: Arrays) -> type[np.signedinteger]:
-        """Accumulator type of the kernels: the wide path where int32 is not provable."""
-        return np.int64 if arrays["wide"][0] else np.int32
+    def fuses(self, node: Node, arrays: Arrays) -> bool:
+        """Whether the product runs as a whole: exact 32-bit sums, one segment, one group, 16-bit operands."""
+        single = "weight" not in arrays or len(segments_of(node, arrays["weight"].shape[1])) == 1
+        return single and groups_of(node) == 1 and not arrays["wide"][0] and accumulator_of(node) is None
+
+    def pack(self, node: Node, arrays: Arrays) -> dict[str, Any]:
+        """Pack the weights for the kernels: as ``layer`` where the product fuses, else segment by segment."""
+        if not self.fuses(node, arrays):
+            return self.pack_segments(node, arrays)
+        packed = {name: array for name, array in arrays.items() if name != "weight"}
+        return packed | {"layer": self.pack_layer(node, arrays)}
+
+    def pack_layer(self, node: Node, arrays: Arrays) -> PackedLayer:
+        """Return the weights of a product that fuses, folded if asked."""
+        weight = folded_integer(node, arrays["weight"])
+        low, high = arrays["operand_range"][0].tolist()
+        return pack_layer(
+            node, weight.reshape(*weight.shape[:2], *self.window(node, weight).kernel), low, high
+        )
+
+    def window(self, node: Node, array: np.ndarray) -> Window:
+        """Return the layer as a convolution of ``array``, an operand (or, for its kernel alone, a weight)."""
+        raise NotImplementedError(self.name)
+
+    def images(self, node: Node, operand: np.ndarray) -> np.ndarray:
+        """Return an operand as ``[b, h, w, c]``, channels last."""
+        raise NotImplementedError(self.name)
+
+    def shaped(self, node: Node, images: np.ndarray, operand: np.ndarray) -> np.ndarray:
+        """Return ``[b, h, w, outputs]`` in the shape of the result for ``operand``."""
+        raise NotImplementedError(self.name)
+
+    def finished(self, node: Node, arrays: Arrays, inputs: Sequence[np.ndarray], output: Format) -> Finished:
+        """Return codes, saturation, range of the sums and accumulator events, by the kernels."""
+        if "layer" in arrays:
+            return self.fused(node, arrays, inputs, output)
+        sums, events = self.sums_integer(node, arrays, inputs)
+        codes, saturated = self.finish_integer(arrays, sums, output)
+        return Finished(codes, saturated, int(sums.min()), int(sums.max()), events)
+
+    def fused(self, node: Node, arrays: Arrays, inputs: Sequence[np.ndarray], output: Format) -> Finished:
+        """Kernel ``multiply_codes``: operand, product, bias and rescale."""
+        (operand,) = inputs
+        found = multiply_layer(
+            node,
+            cast(PackedLayer, arrays["layer"]),
+            self.images(node, operand),
+            self.window(node, operand),
+            int(arrays["zero_points"][0]),
+            self.factors(arrays),
+            output,
+        )
+        return replace(found, codes=self.shaped(node, found.codes, operand))
+
+    @staticmethod
+    def factors(arrays: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return factor, addend and shift of a product with one segment, per output channel."""
+        return channel_factors(
+            arrays["multiplier"][0], arrays["shift"], arrays["bias"], int(arrays["bias_bits"][0])
+        )
 
     def integer(self, node: Node, arrays: Arrays, inputs: Sequence[np.ndarray], output: Format) -> Result:
-        """Inverse butterflies, product, fused bias and rescale, all in kernels."""
-        return self.finish_integer(arrays, self.accumulate_integer(node, arrays, inputs), output)
+        """Codes in, codes out, by the kernels; ``arrays`` may be packed already."""
+        if "layer" not in arrays and "weight.0" not in arrays:
+            arrays = self.pack(node, arrays)
+        found = self.finished(node, arrays, inputs, output)
+        return found.codes, found.saturated
 
     def exact(self, node: Node, arrays: Arrays, inputs: Sequence[np.ndarray], output: Format) -> Result:
         """Dense inverse, float64 product of codes, plain int64 rescale."""
-        return self.finish_exact(arrays, self.accumulate_exact(node, arrays, inputs), output)
+        sums, _ = self.sums_exact(node, arrays, inputs)
+        return self.finish_exact(arrays, sums, output)
 
     def finish_integer(self, arrays: Arrays, sums: np.ndarray, output: Format) -> Result:
-        """Bias and rescale of the sums by kernel ``requantize``."""
-        from hqsim.kernels.elementwise import requantize
+        """Bias and rescale of sums ``[segments, ...]`` by kernel ``rescale_sums``."""
+        from hqsim.kernels.rescale import rescale_sums
 
-        codes = np.empty(sums.shape, output.dtype)
-        saturated = requantize(
-            self._channel_view(sums),
-            arrays["multiplier"].reshape(-1),
-            arrays["shift"].reshape(-1),
-            arrays["bias"],
-            arrays["bias_bits"][0],
+        axis = self.channel_axis % (sums.ndim - 1)
+        parts = np.ascontiguousarray(np.moveaxis(sums, axis + 1, -1), np.int64)
+        columns, codes = parts.shape[-1], np.empty(parts.shape[1:], output.dtype)
+        _, addend, shift = self.factors(arrays)
+        saturated = rescale_sums(
+            parts.reshape(len(parts), -1, columns),
+            np.ascontiguousarray(np.broadcast_to(arrays["multiplier"], (len(parts), columns))),
+            np.ascontiguousarray(np.broadcast_to(addend, columns)),
+            np.ascontiguousarray(np.broadcast_to(shift, columns)),
             np.int64(output.low),
             np.int64(output.high),
-            self._channel_view(codes),
+            codes.reshape(-1, columns),
         )
-        return codes, int(saturated)
+        return np.moveaxis(codes, -1, axis), int(saturated)
 
     def finish_exact(self, arrays: Arrays, sums: np.ndarray, output: Format) -> Result:
         """Bias and rescale of the sums, plainly."""
-        view = self._channel_view(sums)
-        factor, places = arrays["multiplier"].reshape(-1)[:, None], arrays["shift"].reshape(-1)[:, None]
-        bias = arrays["bias"][:, None] * (1 << (places - arrays["bias_bits"][0]))
-        codes, saturated = exact_clamp(shift_round_half_up(view * factor + bias, places), output)
-        return codes.reshape(sums.shape), saturated
+        places = arrays["shift"][:, None]
+        total = arrays["bias"][:, None] * (1 << (places - arrays["bias_bits"][0]))
+        for part, factor in zip(sums, arrays["multiplier"], strict=True):
+            total = total + self._channel_view(part) * factor[:, None]
+        codes, saturated = exact_clamp(shift_round_half_up(total, places), output)
+        return codes.reshape(sums.shape[1:]), saturated
 
     def _channel_view(self, array: np.ndarray) -> np.ndarray:
         axis = self.channel_axis % array.ndim
@@ -124,45 +240,36 @@ class Multiply(Operator):
         inner = int(np.prod(shape[axis + 1 :], dtype=np.int64))
         return array.reshape(int(np.prod(shape[:axis])), shape[axis], inner)
 
-    def inverse_integer(self, node: Node, codes: np.ndarray) -> np.ndarray:
-        """Return the int16 operand of the multiplier: integer inverse butterflies of the codes."""
-        transform = transform_of(node)
-        if transform is None:
-            return np.ascontiguousarray(codes, np.int16)
-        from hqsim.kernels.fwht import inverse_blocks
-
-        codes = np.ascontiguousarray(codes)
-        operand = np.empty(codes.shape, np.int16)
-        axis = node.integer("channel_axis")
-        inverse_blocks(
-            blocks_view(codes, transform, axis), signs_of(transform), blocks_view(operand, transform, axis)
-        )
-        return operand
-
-    def inverse_exact(self, node: Node, codes: np.ndarray) -> np.ndarray:
-        """Return the operand of the multiplier by a dense +-1 matrix, int64."""
-        return dense_transform(codes, transform_of(node), node.integer("channel_axis"), inverse=True)
-
-    def matrix_work(self, node: Node, context: WorkContext) -> tuple[int, int, int, int]:
-        """Return ``(m, n, k, count)`` of the layer."""
-        raise NotImplementedError(self.name)
-
     def record(self, node: Node, context: WorkContext) -> LayerRecord:
-        """Inverse blocks, products, one requantization per output, weights and tables."""
+        """Inverse blocks, products, one requantization per output and segment, weights and tables."""
         record = self.vector_record(node, context)
         m, n, k, count = self.matrix_work(node, context)
-        a = context.formats[node.inputs[0]]
-        low, high = multiplier_range(node, a)
-        weights = None
-        if len(node.inputs) > 1:
-            w_bits = context.formats[node.inputs[1]].bits
+        operands = [context.formats[name] for name in node.inputs]
+        reaches = [max(-low, high) for low, high in (multiplier_range(node, operand) for operand in operands)]
+        weights, segments, channels, table_bytes = None, 1, 1, FACTOR_BYTES
+        transform = transform_of(node)
+        if "weight" in node.parameters:
+            axis = self.channel_axis - 1 if self.channel_axis > 0 else -1
+            depth = sum(context.graph[name].type.shape[axis] for name in node.inputs) // groups_of(node)
+            parts = segments_of(node, depth)
+            segments, channels = len(parts), n * count
+            growth = transform.order if transform and folds(node) else 0
+            w_bits = node.integer("weight_bits") + growth
+            weights = TensorUse(name=node.parameters["weight"], elements=n * k * count, bits=w_bits)
+            longest = max(part.length for part in parts)
+            w_reach = ((1 << (node.integer("weight_bits") - 1)) - 1) << growth
+            worst = max(reaches) * (k // depth * longest) * w_reach
+            table_bytes += 2.0 * (segments - 1)
+            if inverse_of(node) is None and not operands[0].signed:
+                table_bytes += WORD_BYTES * segments
         else:
-            w_bits = node.integer("weight_bits")
-            name = node.parameters["weight"]
-            weights = TensorUse(name=name, elements=n * k * count, bits=w_bits)
-        a_multiplier = signed_bits(low, high) if low < 0 else high.bit_length()
-        worst = max(-low, high) * k * ((1 << (w_bits - 1)) - 1 if weights else 1 << (w_bits - 1))
-        channels = n * count if weights else 1
+            w_bits = operands[1].bits
+            worst = reaches[0] * k * reaches[1]
+        bits, accumulator = signed_bits(-worst, worst), accumulator_of(node)
+        bits = context.accumulator_bits.get(node.name, bits)
+        vector = {"requantize": record.output.elements * segments}
+        if transform and has_parity(node):
+            vector["add"] = self.parity_terms(node, transform, context)
         return replace(
             record,
             weights=weights,
@@ -171,33 +278,37 @@ class Multiply(Operator):
                 n=n,
                 k=k,
                 count=count,
-                a_storage_bits=a.bits,
+                a_storage_bits=operands[0].bits,
                 w_storage_bits=w_bits,
-                a_multiplier_bits=a_multiplier,
+                a_multiplier_bits=multiplier_bits(node, operands),
                 w_multiplier_bits=w_bits,
-                accumulator_bits=context.accumulator_bits.get(node.name, signed_bits(-worst, worst)),
+                accumulator_bits=min(bits, accumulator.bits) if accumulator else bits,
+                segments=segments,
             ),
-            hadamard=hadamard_work(node, record.inputs[0].elements, "inverse"),
-            vector={"requantize": record.output.elements},
-            table_bytes=(3.0 + 4.0) * channels,
-            table_bytes_all_steps=(3.0 * context.table_steps + 4.0) * channels,
+            hadamard=()
+            if inverse_of(node) is None
+            else hadamard_work(node, sum(use.elements for use in record.inputs), "inverse"),
+            vector=vector,
+            table_bytes=(table_bytes + WORD_BYTES) * channels,
+            table_bytes_all_steps=(table_bytes * context.table_steps + WORD_BYTES) * channels,
         )
 
 
-def multiplier_range(node: Node, operand: Format) -> tuple[int, int]:
-    """Return the range of what the multiplier sees of the first operand."""
-    transform = transform_of(node)
-    return operand_range(operand.low, operand.high, transform.order if transform else 0)
+def sum_bits(bounds: Sequence[AccumulatorBound]) -> int:
+    """Return the width of the wide sum in front of the rounding: ``sum_g acc[g] * M[g]``."""
+    total = sum(bound.magnitude for bound in bounds)
+    return signed_bits(-total, total) + MULTIPLIER_BITS
 
 
 def _check_headroom(
-    node: Node, bound: AccumulatorBound, shift: np.ndarray, bias: np.ndarray, bias_bits: int
+    node: Node, product_bits: int, shift: np.ndarray, bias: np.ndarray, bias_bits: int
 ) -> None:
     """Refuse a layer whose rescale could leave int64 (a channel of almost zero scale with a large bias)."""
-    product_bits = bound.bits + 15
     offset_bits = int(np.abs(bias).max(initial=0)).bit_length() + int(shift.max(initial=0)) - bias_bits
     if max(product_bits, offset_bits) > 61:
+        cause = "a weight channel's scale is too small beside its bias"
+        if product_bits > 61:
+            cause = "its sums are too wide; use narrower activations or weights"
         raise NumericsError(
-            f"{node.name}: the rescale needs {max(product_bits, offset_bits)} bits, allowed 61; "
-            "a weight channel's scale is too small beside its bias"
+            f"{node.name}: the rescale needs {max(product_bits, offset_bits)} bits, allowed 61; {cause}"
         )

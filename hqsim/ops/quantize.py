@@ -1,7 +1,8 @@
 """The operand quantizer: carrier codes, transformed in blocks, to low-bit operand codes.
 
-``q = clamp(round_half_up(FWHT(signs * c) * M * 2**-s))`` with ``M * 2**-s = s_c / ŝ``. The operand scale
-``ŝ`` lives in the un-normalised domain of the +-1 transform, one per calibrated timestep.
+``q = clamp(round_half_up(FWHT(signs * c) * M * 2**-s) + z)`` with ``M * 2**-s = s_c / ŝ``. The operand scale
+``ŝ`` lives in the un-normalised domain of the +-1 transform; scale and zero-point ``z`` (0 for symmetric
+codes) are one per calibrated timestep.
 """
 
 from __future__ import annotations
@@ -13,6 +14,10 @@ import numpy as np
 from hqsim.graph import HadamardWork, Node
 from hqsim.numerics import Transform, block_signs, dyadic, shift_round_half_up, sylvester
 from hqsim.ops.base import Operator, exact_clamp, scalar
+from hqsim.ops.layout import in_memory_order
+
+FACTOR_BYTES = 3.0
+"""A dyadic factor in a table: 15 bits of multiplier, a shift."""
 
 
 def transform_of(node: Node) -> Transform | None:
@@ -42,36 +47,65 @@ def blocks_view(array: np.ndarray, transform: Transform | None, channel_axis: in
     )
 
 
-def dense_transform(array: np.ndarray, transform: Transform | None, channel_axis: int, *, inverse: bool):
-    """Apply the transform by a dense +-1 matrix in float64 (exact: sums stay far below 2**53)."""
+def channels_last(array: np.ndarray) -> np.ndarray:
+    """Return ``[b, c, h, w]`` as contiguous ``[b, h, w, c]``; anything else contiguous."""
+    return np.ascontiguousarray(array.transpose(0, 2, 3, 1) if array.ndim == 4 else array)
+
+
+def channels_first(array: np.ndarray) -> np.ndarray:
+    """Undo :func:`channels_last`, as a view."""
+    return array.transpose(0, 3, 1, 2) if array.ndim == 4 else array
+
+
+def lanes_view(array: np.ndarray, transform: Transform) -> np.ndarray:
+    """View a channels-last array as ``[outer, length, inner]``, to be transformed along ``length``."""
+    if transform.axis == "channel":
+        return array.reshape(-1, array.shape[-1], 1)
+    return array.reshape(-1, *array.shape[-2:])
+
+
+def dense_transform(
+    array: np.ndarray, transform: Transform | None, channel_axis: int, *, inverse: bool
+) -> np.ndarray:
+    """Apply the transform by a dense +-1 matrix in float64: ``(signs x) Ĥ``, or ``signs (x Ĥ)`` as inverse.
+
+    Exact on integers whose sums stay below 2**53.
+    """
     if transform is None:
-        return array.astype(np.int64)
+        return array.astype(np.float64)
     view = np.moveaxis(blocks_view(array, transform, channel_axis), 1, 2).astype(np.float64)
     n = transform.size
     matrix = np.diag(signs_of(transform)) @ sylvester(transform.order)
     if inverse:
         matrix = matrix.T
     blocks = view.reshape(*view.shape[:2], -1, n) @ matrix.astype(np.float64)
-    return np.moveaxis(blocks.reshape(view.shape), 2, 1).reshape(array.shape).astype(np.int64)
+    return np.moveaxis(blocks.reshape(view.shape), 2, 1).reshape(array.shape)
 
 
 class Quantize(Operator):
     """Carrier to operand; the width rule is the recipe's, the storage is the operand's bits."""
 
     name = "quantize"
-    per_step = frozenset({"multiplier", "shift"})
+    per_step = frozenset({"multiplier", "shift", "zero_point"})
 
     def evaluate(self, node, inputs, parameters):
         """The float model does not quantize."""
         return inputs[0]
 
-    def fake(self, node, x, scale, output):
-        """Return the operand's codes (as floats) and the value that the product sees (torch, any float).
+    def fake(self, node, x, output, entry):
+        """Return the operand's codes (as floats) and the value that the product sees (torch, any float)."""
+        codes = (self.transformed(node, x) / output.scale_at(entry) + 0.5).floor() + output.zero_point_at(
+            entry
+        )
+        codes = codes.clamp(output.low, output.high)
+        return codes, self.dequantized(node, codes, output, entry)
 
-        ``x̂ = ŝ / n * signs * (q Ĥ)``: quantize in the transformed domain, transform back.
-        """
-        codes = (self.transformed(node, x) / scale + 0.5).floor().clamp(output.low, output.high)
-        return codes, self.transformed(node, codes, inverse=True) * (scale / self._size(node))
+    def dequantized(self, node, codes, output, entry):
+        """Return the value that the product sees: ``ŝ / n * signs * ((q - z) Ĥ)`` (torch, any float)."""
+        transform = transform_of(node)
+        n = transform.size if transform else 1
+        centred = codes - output.zero_point_at(entry)
+        return self.transformed(node, centred, inverse=True) * (output.scale_at(entry) / n)
 
     def transformed(self, node, x, *, inverse=False):
         """Return ``x`` in the un-normalised transformed domain (torch, dense matrix)."""
@@ -86,53 +120,79 @@ class Quantize(Operator):
         blocks = moved.reshape(*moved.shape[:-1], -1, transform.size) @ (matrix.T if inverse else matrix)
         return blocks.reshape(moved.shape).movedim(-1, axis)
 
-    @staticmethod
-    def _size(node):
-        transform = transform_of(node)
-        return transform.size if transform else 1
-
     def prepare(self, node, preparation):
-        """``M * 2**-s = s_c / ŝ`` for every entry of the timestep table."""
+        """``M * 2**-s = s_c / ŝ`` and the zero-point for every entry of the timestep table."""
         (carrier,) = preparation.inputs(node)
-        scales = np.array(preparation.output(node).scales)
-        factor = dyadic(carrier.scale / scales, what=node.name)
-        return {"multiplier": factor.multiplier, "shift": factor.shift}
+        output = preparation.output(node)
+        factor = dyadic(carrier.scale / np.array(output.scales), what=node.name)
+        return {
+            "multiplier": factor.multiplier,
+            "shift": factor.shift,
+            "zero_point": np.array(output.zero_points, np.int64),
+        }
 
     def integer(self, node, arrays, inputs, output):
-        """Kernel ``quantize_blocks``: butterflies, one rescale."""
-        from hqsim.kernels.fwht import quantize_blocks
-
+        """Kernel ``quantize_transformed``: butterflies, one rescale; ``rescale`` without a transform."""
         transform = transform_of(node)
-        x = np.ascontiguousarray(inputs[0])
+        if transform is None:
+            return self._rescaled(arrays, inputs[0], output)
+        from hqsim.kernels.transform import quantize_transformed
+
+        x = channels_last(inputs[0])
         codes = np.empty(x.shape, output.dtype)
-        saturated = quantize_blocks(
-            blocks_view(x, transform, node.attributes["channel_axis"]),
-            signs_of(transform),
+        saturated = quantize_transformed(
+            lanes_view(x, transform),
+            signs_of(transform).astype(np.int32),
             scalar(arrays["multiplier"]),
             scalar(arrays["shift"]),
+            scalar(arrays["zero_point"]),
             np.int64(output.low),
             np.int64(output.high),
-            blocks_view(codes, transform, node.attributes["channel_axis"]),
+            lanes_view(codes, transform),
         )
-        return codes, int(saturated)
+        return channels_first(codes), int(saturated)
+
+    @staticmethod
+    def _rescaled(arrays, x, output):
+        """Without a transform: ``clamp(v + z)`` as ``clamp'(v) + z``."""
+        from hqsim.kernels.rescale import rescale
+
+        x, order = in_memory_order(x)
+        zero_point = scalar(arrays["zero_point"])
+        codes = np.empty(x.shape, output.dtype if zero_point == 0 else np.int32)
+        saturated = rescale(
+            x.reshape(-1),
+            scalar(arrays["multiplier"]),
+            scalar(arrays["shift"]),
+            np.int64(0),
+            output.low - zero_point,
+            output.high - zero_point,
+            codes.reshape(-1),
+        )
+        if zero_point:
+            codes = (codes + np.int32(zero_point)).astype(output.dtype)
+        return codes.transpose(order), int(saturated)
 
     def exact(self, node, arrays, inputs, output):
-        """Dense +-1 matrix, then a plain rescale."""
+        """Dense +-1 matrix, a plain rescale, the zero-point."""
         spread = dense_transform(
             inputs[0], transform_of(node), node.attributes["channel_axis"], inverse=False
-        )
-        return exact_clamp(shift_round_half_up(spread * arrays["multiplier"], arrays["shift"]), output)
+        ).astype(np.int64)
+        rounded = shift_round_half_up(spread * arrays["multiplier"], arrays["shift"])
+        return exact_clamp(rounded + arrays["zero_point"], output)
 
     def record(self, node, context):
-        """Forward blocks and one requantization per element."""
+        """Forward blocks, one requantization per element, a factor (and a zero-point) per timestep."""
         record = self.vector_record(node, context)
         elements = record.output.elements
+        symmetric = node.attributes.get("symmetric", True)
+        table_bytes = FACTOR_BYTES if symmetric else FACTOR_BYTES + record.output.bits / 8
         return replace(
             record,
             vector={"requantize": elements},
             hadamard=hadamard_work(node, elements, "forward"),
-            table_bytes=3.0,
-            table_bytes_all_steps=3.0 * context.table_steps,
+            table_bytes=table_bytes,
+            table_bytes_all_steps=table_bytes * context.table_steps,
         )
 
 
@@ -142,7 +202,7 @@ def hadamard_work(node: Node, elements: int, direction: str) -> tuple[HadamardWo
     if transform is None:
         return ()
     work = HadamardWork(
-        kind="single",
+        kind=str(node.attributes.get("hadamard_kind", "single")),
         axis=transform.axis,
         order=transform.order,
         blocks=elements // transform.size,

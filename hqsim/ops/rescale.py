@@ -8,9 +8,8 @@ from __future__ import annotations
 import numpy as np
 
 from hqsim.numerics import dyadic, shift_round_half_up
-from hqsim.ops.base import Operator, exact_clamp
-
-NO_BIAS_BITS = np.int64(0)
+from hqsim.ops.base import Operator, exact_clamp, scalar
+from hqsim.ops.layout import in_memory_order
 
 
 def rescale_arrays(ratio: np.ndarray, what: str) -> dict[str, np.ndarray]:
@@ -19,25 +18,22 @@ def rescale_arrays(ratio: np.ndarray, what: str) -> dict[str, np.ndarray]:
     return {"multiplier": factor.multiplier, "shift": factor.shift}
 
 
-def rescale_integer(x, multiplier, shift, output):
-    """Rescale every code of ``x`` by one dyadic factor with the kernel."""
-    from hqsim.kernels.elementwise import requantize
+def rescale_integer(x, multiplier, shift, output, offset=0):
+    """Rescale every code of ``x`` by one dyadic factor with the kernel; the product gets ``offset``."""
+    from hqsim.kernels.rescale import rescale
 
+    x, order = in_memory_order(x)
     codes = np.empty(x.shape, output.dtype)
-    zero = np.zeros(1, np.int64)
-    batch = x.shape[0]
-    flat = np.ascontiguousarray(x).reshape(batch, 1, -1)
-    saturated = requantize(
-        flat,
-        multiplier.reshape(1),
-        shift.reshape(1),
-        zero,
-        NO_BIAS_BITS,
+    saturated = rescale(
+        x.reshape(-1),
+        scalar(multiplier),
+        scalar(shift),
+        np.int64(offset),
         np.int64(output.low),
         np.int64(output.high),
-        codes.reshape(batch, 1, -1),
+        codes.reshape(-1),
     )
-    return codes, int(saturated)
+    return codes.transpose(order), int(saturated)
 
 
 def rescale_exact(x, multiplier, shift, output):
@@ -61,7 +57,7 @@ class Rescale(Operator):
         return rescale_arrays(np.array([source.scale / preparation.output(node).scale]), node.name)
 
     def integer(self, node, arrays, inputs, output):
-        """Kernel ``requantize`` without a bias."""
+        """Kernel ``rescale``."""
         return rescale_integer(inputs[0], arrays["multiplier"], arrays["shift"], output)
 
     def exact(self, node, arrays, inputs, output):

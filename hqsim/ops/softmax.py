@@ -39,21 +39,24 @@ class Softmax(Operator):
             "low_bits": np.array([low_bits], np.int64),
         }
 
+    def pack(self, node, arrays):
+        """Both tables as one, an entry per distance (kernel ``exponentials``)."""
+        from hqsim.kernels.softmax import exponentials
+
+        high, low = arrays["high_table"], arrays["low_table"]
+        table = np.empty(len(high) * len(low), np.int32)
+        exponentials(high, low, arrays["low_bits"][0], table)
+        return {"table": table}
+
     def integer(self, node, arrays, inputs, output):
         """Kernel ``softmax``."""
         from hqsim.kernels.softmax import softmax
 
+        table = arrays["table"] if "table" in arrays else self.pack(node, arrays)["table"]
         x = np.ascontiguousarray(inputs[0])
         codes = np.empty(x.shape, output.dtype)
-        rows = x.reshape(-1, x.shape[-1])
-        saturated = softmax(
-            rows,
-            arrays["high_table"],
-            arrays["low_table"],
-            arrays["low_bits"][0],
-            np.int64(output.bits),
-            codes.reshape(rows.shape),
-        )
+        rows = (-1, x.shape[-1])
+        saturated = softmax(x.reshape(rows), table, np.int64(output.bits), codes.reshape(rows))
         return codes, int(saturated)
 
     def exact(self, node, arrays, inputs, output):

@@ -1,4 +1,7 @@
-"""Rearrangements: input, reshape, permute, slice, nearest upsample. Codes only move; formats stay."""
+"""Rearrangements: input, reshape, permute, slice, nearest upsample. Codes only move; formats stay.
+
+Views return numpy views where they can: what reads them takes any memory layout.
+"""
 
 from __future__ import annotations
 
@@ -53,12 +56,38 @@ class Permute(Operator):
         return inputs[0].permute(*node.attributes["order"])
 
     def integer(self, node, arrays, inputs, output):
-        """Numpy transpose, made contiguous for the kernels."""
-        return np.ascontiguousarray(inputs[0].transpose(node.attributes["order"])), 0
-
-    def exact(self, node, arrays, inputs, output):
         """Numpy transpose."""
         return inputs[0].transpose(node.attributes["order"]), 0
+
+    exact = integer
+
+
+class Slice(Operator):
+    """Elements ``start`` to ``stop`` of one axis; attribute ``axis`` counts the batch as axis 0."""
+
+    name = "slice"
+    is_view = True
+
+    def shape(self, node, inputs):
+        """The axis becomes ``stop - start`` long."""
+        shape = list(inputs[0])
+        shape[node.attributes["axis"] - 1] = node.attributes["stop"] - node.attributes["start"]
+        return tuple(shape)
+
+    def evaluate(self, node, inputs, parameters):
+        """Torch indexing."""
+        return inputs[0][self._index(node)]
+
+    def integer(self, node, arrays, inputs, output):
+        """Numpy indexing."""
+        return inputs[0][self._index(node)], 0
+
+    exact = integer
+
+    @staticmethod
+    def _index(node):
+        part = slice(node.attributes["start"], node.attributes["stop"])
+        return (*[slice(None)] * node.attributes["axis"], part)
 
 
 class UpsampleNearest(Operator):
@@ -84,9 +113,12 @@ class UpsampleNearest(Operator):
         return inputs[0]
 
     def integer(self, node, arrays, inputs, output):
-        """Repeat along both axes."""
+        """Whole pixels repeated along both axes: the result lies channels last."""
         factor = node.attributes["factor"]
-        return inputs[0].repeat(factor, axis=2).repeat(factor, axis=3), 0
+        pixels = inputs[0].transpose(0, 2, 3, 1)[:, :, None, :, None, :]
+        batch, height, _, width, _, channels = pixels.shape
+        repeated = np.broadcast_to(pixels, (batch, height, factor, width, factor, channels))
+        return repeated.reshape(batch, height * factor, width * factor, channels).transpose(0, 3, 1, 2), 0
 
     def exact(self, node, arrays, inputs, output):
         """Index with ``floor(i / factor)``."""

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from hqsim.errors import InputError, NumericsError
-from hqsim.graph import Graph
+from hqsim.graph import Graph, Node
 from hqsim.models import Model, load_model
 from hqsim.ops import OPERATORS, Multiply, Preparation, WeightCodes
+from hqsim.ops.segments import segments_of
 from hqsim.quantize.calibrate import CalibrationSettings, Progress, calibrate
 from hqsim.quantize.lower import lower
 from hqsim.quantize.quantized_model import QuantizedModel, SourceModel
@@ -61,30 +64,36 @@ def quantize(
     settings = CalibrationSettings(steps=steps, images=images, guidance=guidance, seed=seed)
     formats = calibrate(model, lowered, recipe, weights, settings, progress or (lambda *_: None))
     preparation = Preparation(formats, model.parameters, weights)
-    arrays = {node.name: OPERATORS[node.op].prepare(node, preparation) for node in lowered}
+    arrays = {node.name: _prepare(node, preparation) for node in lowered}
     return QuantizedModel(
         model=SourceModel.of(model),
         recipe=recipe,
         graph=lowered,
         formats=formats,
         weights=weights,
-        arrays={
-            name: {key: array for key, array in prepared.items() if key != "weight"}
-            for name, prepared in arrays.items()
-            if prepared
-        },
+        arrays={name: prepared for name, prepared in arrays.items() if prepared},
         timesteps=tuple(int(timestep) for timestep in model.schedule.timesteps(steps)),
         seed=seed,
     )
 
 
+def _prepare(node: Node, preparation: Preparation) -> dict[str, np.ndarray]:
+    """The node's integer parameters but for its weight, which stays packed."""
+    arrays = OPERATORS[node.op].prepare(node, preparation)
+    arrays.pop("weight", None)
+    return arrays
+
+
 def _quantize_weights(model: Model, lowered: Graph) -> dict[str, WeightCodes]:
     weights = {}
     for node in lowered:
-        if isinstance(OPERATORS[node.op], Multiply) and "weight" in node.parameters:
+        operator = OPERATORS[node.op]
+        if isinstance(operator, Multiply) and "weight" in node.parameters:
             name = node.parameters["weight"]
+            real = operator.transformed_weight(node, model.parameters[name])
+            segments = [segment.length for segment in segments_of(node, real.shape[1])]
             try:
-                weights[name] = quantize_weight(model.parameters[name], node.integer("weight_bits"))
+                weights[name] = quantize_weight(real, node.integer("weight_bits"), segments)
             except ValueError as error:
                 raise NumericsError(f"{node.name}: {error}") from None
     return weights

@@ -25,7 +25,7 @@ from hqsim.ops.ddim import guide_real, noise_codes, step_real
 from hqsim.ops.quantize import Quantize
 from hqsim.quantize.lower import SAMPLE_BITS, SAMPLE_SCALE, width_formats
 from hqsim.quantize.recipe import Recipe
-from hqsim.quantize.scales import operand_scale
+from hqsim.quantize.scales import operand_grid, operand_scale
 from hqsim.quantize.torch_model import TorchModel
 
 BINS = 2048
@@ -44,11 +44,20 @@ class CalibrationSettings:
     seed: int = 0
 
 
+@dataclass(frozen=True)
+class Histogram:
+    """Numbers of values in ``BINS`` equal bins over [low, high]."""
+
+    counts: np.ndarray
+    low: float
+    high: float
+
+
 @dataclass
 class _Statistics:
     """What a trajectory leaves behind: per operand and step a histogram, per node the largest magnitude."""
 
-    histograms: dict[str, list[tuple[np.ndarray, float]]] = field(default_factory=dict)
+    histograms: dict[str, list[Histogram]] = field(default_factory=dict)
     reach: dict[str, float] = field(default_factory=dict)
 
     def widen(self, name: str, values: Tensor) -> float:
@@ -89,21 +98,21 @@ def calibrate(
     statistics = _Statistics()
     float_model = TorchModel(lowered, model.parameters)
     _run(model, float_model, settings, statistics, widths, "calibrate (float)", progress)
-    scales = {
-        name: _operand_scales(steps, widths[name], recipe.activations.per_timestep)
+    operands = {
+        name: _operand_format(lowered[name], steps, widths[name])
         for name, steps in statistics.histograms.items()
     }
-    formats = _formats(lowered, recipe, statistics.reach, scales)
+    formats = _formats(lowered, recipe, statistics.reach, operands)
     for node in lowered:
         if node.op == "embedding":
             statistics.widen(node.name, float_model.parameters[node.parameters["weight"]])
     fake_model = TorchModel(lowered, model.parameters, formats=formats, weights=weights)
     _run(model, fake_model, settings, statistics, None, "calibrate (fake-quant)", progress)
-    return _formats(lowered, recipe, statistics.reach, scales)
+    return _formats(lowered, recipe, statistics.reach, operands)
 
 
 def _formats(
-    lowered: Graph, recipe: Recipe, reach: dict[str, float], scales: dict[str, tuple[float, ...]]
+    lowered: Graph, recipe: Recipe, reach: dict[str, float], operands: dict[str, Format]
 ) -> dict[str, Format]:
     """Carriers from their reach and a margin; operand scales snapped so that ``s_c / ŝ`` is dyadic."""
     high = (1 << (recipe.carriers.bits - 1)) - 1
@@ -112,24 +121,34 @@ def _formats(
         for name, largest in reach.items()
     }
     formats = width_formats(lowered, recipe, carrier_scales)
-    for name, steps in scales.items():
+    for name, operand in operands.items():
         carrier = formats[lowered[name].inputs[0]].scale
-        snapped = tuple(float(carrier / snap(carrier / scale)) for scale in steps)
-        formats[name] = replace(formats[name], scales=snapped)
+        snapped = tuple(float(carrier / snap(carrier / scale)) for scale in operand.scales)
+        formats[name] = replace(operand, scales=snapped)
     return formats
 
 
-def _operand_scales(
-    steps: list[tuple[np.ndarray, float]], operand: Format, per_timestep: bool
-) -> tuple[float, ...]:
-    if per_timestep:
-        return tuple(operand_scale(counts, reach, operand) for counts, reach in steps)
-    largest = max(reach for _, reach in steps)
+def _operand_format(node: Node, steps: list[Histogram], width: Format) -> Format:
+    """Scale and zero-point of every step, or of all steps together."""
+    if not node.attributes["per_timestep"]:
+        steps = [_merged(steps)]
+    if width.signed:
+        return replace(width, scales=tuple(operand_scale(step.counts, step.high, width) for step in steps))
+    grids = [operand_grid(step.counts, step.low, step.high, width) for step in steps]
+    return replace(
+        width,
+        scales=tuple(scale for scale, _ in grids),
+        zero_points=tuple(zero_point for _, zero_point in grids),
+    )
+
+
+def _merged(steps: list[Histogram]) -> Histogram:
+    low, high = min(step.low for step in steps), max(step.high for step in steps)
     merged = np.zeros(BINS)
-    for counts, reach in steps:
-        centres = (np.arange(BINS) + 0.5) * (2 * reach / BINS) - reach
-        merged += np.histogram(centres, BINS, (-largest, largest), weights=counts)[0]
-    return (operand_scale(merged, largest, operand),)
+    for step in steps:
+        centres = (np.arange(BINS) + 0.5) * ((step.high - step.low) / BINS) + step.low
+        merged += np.histogram(centres, BINS, (low, high), weights=step.counts)[0]
+    return Histogram(merged, low, high)
 
 
 def _run(
@@ -137,11 +156,11 @@ def _run(
     runner: TorchModel,
     settings: CalibrationSettings,
     statistics: _Statistics,
-    operands: dict[str, Format] | None,
+    formats: dict[str, Format] | None,
     label: str,
     progress: Progress,
 ) -> None:
-    """One guided DDIM trajectory; ``operands`` asks for histograms too."""
+    """One guided DDIM trajectory; ``formats`` (widths) ask for histograms too."""
     sample_format = Format(bits=SAMPLE_BITS, scales=(SAMPLE_SCALE,))
     codes = noise_codes(
         seed=settings.seed, images=settings.images, shape=model.sample_shape, sample=sample_format, stream=1
@@ -151,7 +170,7 @@ def _run(
         progress(label, index, settings.steps)
         inputs = model_inputs(model, x, step.timestep, settings.guidance)
         for visit in runner.walk(inputs, index):
-            _observe(visit, statistics, operands, step.timestep)
+            _observe(visit, statistics, formats, step.timestep)
             noise = visit.value
         if settings.guidance != 1.0:
             unconditional, conditional = noise.chunk(2)
@@ -175,22 +194,24 @@ def model_inputs(model: Model, x: Tensor, timestep: int, guidance: float) -> dic
 
 
 def _observe(
-    visit: Visit[Tensor], statistics: _Statistics, operands: dict[str, Format] | None, timestep: int
+    visit: Visit[Tensor], statistics: _Statistics, formats: dict[str, Format] | None, timestep: int
 ) -> None:
     node: Node = visit.node
     if node.op == "quantize":
-        if operands is not None and operands[node.name].signed:
-            _histogram(visit, statistics, timestep)
+        if formats is not None and formats[node.inputs[0]].signed:
+            histogram = _histogram(visit, symmetric=formats[node.name].signed)
+            statistics.histograms.setdefault(node.name, []).append(histogram)
         return
     largest = statistics.widen(node.name, visit.value)
     if not np.isfinite(largest):
         raise NumericsError(f"{node.name}: activation at timestep {timestep} is not finite ({largest})")
 
 
-def _histogram(visit: Visit[Tensor], statistics: _Statistics, timestep: int) -> None:
+def _histogram(visit: Visit[Tensor], *, symmetric: bool) -> Histogram:
     operator = OPERATORS[visit.node.op]
     assert isinstance(operator, Quantize)
     values = operator.transformed(visit.node, visit.inputs[0])
-    reach = float(values.abs().max())
-    counts = torch.histc(values, BINS, -reach, reach).double().numpy() if reach else np.zeros(BINS)
-    statistics.histograms.setdefault(visit.node.name, []).append((counts, reach))
+    low, high = float(values.min()), float(values.max())
+    low, high = (-max(-low, high), max(-low, high)) if symmetric else (min(low, 0.0), max(high, 0.0))
+    counts = torch.histc(values, BINS, low, high).double().numpy() if low < high else np.zeros(BINS)
+    return Histogram(counts, low, high)

@@ -8,15 +8,18 @@ lowered graph without weights.
 from __future__ import annotations
 
 import fnmatch
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from hqsim.errors import InputError
-from hqsim.graph import Graph, Node
+from hqsim.graph import Graph, Node, TensorType
+from hqsim.graph.graph import Attribute
 from hqsim.numerics import Format, block_order
 from hqsim.ops import OPERATORS, Multiply
-from hqsim.quantize.recipe import Hadamard, Recipe
+from hqsim.ops.sums import groups_of
+from hqsim.quantize.recipe import AccumulatorModel, Hadamard, Recipe
 
 SAMPLE_BITS = 24
 SAMPLE_SCALE = 2.0**-20
@@ -28,8 +31,13 @@ class LayerPlan:
     """Resolved choices of one layer with weights."""
 
     weight_bits: int
+    group_size: int | None
     activation_bits: int
+    symmetric: bool
+    per_timestep: bool
+    split_shortcut: bool
     hadamard: Hadamard
+    accumulator: AccumulatorModel
 
 
 def lower(graph: Graph, recipe: Recipe) -> Graph:
@@ -55,7 +63,9 @@ def lower(graph: Graph, recipe: Recipe) -> Graph:
             nodes += _lower_layer(node, graph, plans[node.name])
         else:
             nodes.append(node)
-    return Graph(nodes=tuple(nodes), output=graph.output)
+    read = {name for node in nodes for name in node.inputs} | {graph.output}
+    kept = [node for node in nodes if node.op != "concat" or node.name in read]
+    return Graph(nodes=tuple(kept), output=graph.output)
 
 
 def width_formats(lowered: Graph, recipe: Recipe, carrier_scales: Mapping[str, float]) -> dict[str, Format]:
@@ -80,11 +90,16 @@ def width_formats(lowered: Graph, recipe: Recipe, carrier_scales: Mapping[str, f
 
 
 def _operand_format(node: Node, source: Format) -> Format:
-    """Signed operands follow calibration; unsigned probabilities keep the range [0, 1)."""
+    """The width of an operand; its scales and zero-points follow from calibration.
+
+    Zero-points stand in the middle until then. Probabilities, unsigned already, keep their range [0, 1).
+    """
     bits = node.integer("bits")
-    if source.signed:
+    if not source.signed:
+        return Format(bits=bits, scales=(source.scale * 2.0 ** (source.bits - bits),), signed=False)
+    if node.attributes["symmetric"]:
         return Format(bits=bits, scales=(1.0,))
-    return Format(bits=bits, scales=(source.scale * 2.0 ** (source.bits - bits),), signed=False)
+    return Format(bits=bits, scales=(1.0,), signed=False, zero_points=(1 << (bits - 1),))
 
 
 def _plans(graph: Graph, recipe: Recipe) -> dict[str, LayerPlan]:
@@ -94,9 +109,17 @@ def _plans(graph: Graph, recipe: Recipe) -> dict[str, LayerPlan]:
         "@first": [node.name for node in layers if "sample" in node.inputs],
         "@last": [node.name for node in layers if node.name == graph.output] or [layers[-1].name],
     }
-    plans = {
-        node.name: LayerPlan(recipe.weights.bits, recipe.activations.bits, recipe.hadamard) for node in layers
-    }
+    default = LayerPlan(
+        weight_bits=recipe.weights.bits,
+        group_size=recipe.weights.group_size,
+        activation_bits=recipe.activations.bits,
+        symmetric=recipe.activations.symmetric,
+        per_timestep=recipe.activations.per_timestep,
+        split_shortcut=recipe.activations.split_shortcut,
+        hadamard=recipe.hadamard,
+        accumulator=recipe.accumulator,
+    )
+    plans = {node.name: default for node in layers}
     for position, rule in enumerate(recipe.layers):
         matched = special.get(rule.match) or fnmatch.filter(plans, rule.match)
         if not matched:
@@ -104,41 +127,91 @@ def _plans(graph: Graph, recipe: Recipe) -> dict[str, LayerPlan]:
                 f"recipe '{recipe.name}': layers[{position}].match: '{rule.match}' matches no layer; layers "
                 f"are named like '{layers[0].name}', wildcards are * ? [], '@first' and '@last' are allowed"
             )
-        for name in matched:
-            plan = plans[name]
-            plans[name] = LayerPlan(
-                rule.weight_bits or plan.weight_bits,
-                rule.activation_bits or plan.activation_bits,
-                rule.hadamard or plan.hadamard,
-            )
+        asked = {field: getattr(rule, field) for field in LayerPlan.__dataclass_fields__}
+        given = {field: choice for field, choice in asked.items() if choice is not None}
+        plans |= {name: replace(plans[name], **given) for name in matched}
     return plans
 
 
 def _lower_layer(node: Node, graph: Graph, plan: LayerPlan) -> list[Node]:
-    """One quantizer in front of a convolution or linear layer, the inverse inside the layer."""
-    source = graph["sample" if node.inputs[0] == SAMPLE_CARRIER else node.inputs[0]].type
-    channel_axis = 1 if node.op == "conv2d" else len(source.shape)
-    axis = plan.hadamard.axis if node.op == "conv2d" else "channel"
-    length = source.shape[channel_axis - 1] if axis == "channel" else source.shape[-1]
+    """One quantizer per input (per side of a split shortcut), the inverse inside the layer."""
+    channel_axis = 1 if node.op == "conv2d" else len(_type(graph, node.inputs[0]).shape)
+    sides = _sides(node, graph, channel_axis) if plan.split_shortcut else node.inputs
+    types = [_type(graph, name) for name in sides]
+    depths = [type_.shape[channel_axis - 1] // groups_of(node) for type_ in types]
+    transform = _transform(node, plan, depths, types[0].shape[-1]) | {"channel_axis": channel_axis}
+    operands = [
+        Node(
+            name=f"{node.name}.operand" if len(sides) == 1 else f"{node.name}.operand_{index}",
+            op="quantize",
+            inputs=(name,),
+            type=type_,
+            attributes=MappingProxyType(
+                {
+                    "bits": plan.activation_bits,
+                    "symmetric": plan.symmetric,
+                    "per_timestep": plan.per_timestep,
+                    **transform,
+                }
+            ),
+            module=node.module,
+        )
+        for index, (name, type_) in enumerate(zip(sides, types, strict=True))
+    ]
+    attributes = {
+        **node.attributes,
+        "weight_bits": plan.weight_bits,
+        "group_size": plan.group_size,
+        "sides": tuple(depths),
+        **transform,
+        "hadamard_realisation": _realisation(node, plan, transform, depths),
+        **_accumulator(plan.accumulator),
+    }
+    names = tuple(operand.name for operand in operands)
+    return [*operands, replace(node, inputs=names, attributes=MappingProxyType(attributes))]
+
+
+def _type(graph: Graph, name: str) -> TensorType:
+    return graph["sample" if name == SAMPLE_CARRIER else name].type
+
+
+def _sides(node: Node, graph: Graph, channel_axis: int) -> tuple[str, ...]:
+    """The inputs of the concatenation along channels that a layer reads, else its own input."""
+    name = node.inputs[0]
+    source = graph["sample" if name == SAMPLE_CARRIER else name]
+    if source.op != "concat" or source.attributes["axis"] != channel_axis or groups_of(node) > 1:
+        return node.inputs
+    return tuple(SAMPLE_CARRIER if side == "sample" else side for side in source.inputs)
+
+
+def _transform(node: Node, plan: LayerPlan, depths: list[int], width: int) -> dict[str, Attribute]:
+    """The transform of a layer: one order that all its sides (and groups of channels) allow."""
+    hadamard = plan.hadamard
+    axis = hadamard.axis if node.op == "conv2d" else "channel"
     order = 0
-    if plan.hadamard.kind == "single":
-        order = block_order(length, plan.hadamard.order, plan.hadamard.partial)
-    transform = {
-        "channel_axis": channel_axis,
+    if hadamard.kind != "none" and axis != "none":
+        length = width if axis == "width" else math.gcd(*depths)
+        order = block_order(length, hadamard.order, hadamard.partial)
+    return {
+        "hadamard_kind": hadamard.kind,
         "hadamard_axis": axis,
         "hadamard_order": order,
-        "hadamard_signs": plan.hadamard.signs,
+        "hadamard_signs": hadamard.signs,
     }
-    operand = Node(
-        name=f"{node.name}.operand",
-        op="quantize",
-        inputs=node.inputs,
-        type=source,
-        attributes=MappingProxyType({"bits": plan.activation_bits, **transform}),
-        module=node.module,
-    )
-    attributes = MappingProxyType({**node.attributes, "weight_bits": plan.weight_bits, **transform})
-    return [operand, replace(node, inputs=(operand.name,), attributes=attributes)]
+
+
+def _realisation(node: Node, plan: LayerPlan, transform: Mapping[str, Attribute], depths: list[int]) -> str:
+    """A fold mixes the weights of a block: it exists along channels, where no group cuts a block."""
+    if plan.hadamard.realisation != "fold":
+        return plan.hadamard.realisation
+    order = transform["hadamard_order"]
+    assert isinstance(order, int)
+    cut = plan.group_size is not None and plan.group_size < max(depths) and plan.group_size % (1 << order)
+    return "runtime" if transform["hadamard_axis"] != "channel" or cut else "fold"
+
+
+def _accumulator(accumulator: AccumulatorModel) -> dict[str, Attribute]:
+    return {"accumulator_bits": accumulator.bits, "accumulator_overflow": accumulator.overflow}
 
 
 def _lower_attention(node: Node, graph: Graph, recipe: Recipe) -> list[Node]:
@@ -156,10 +229,14 @@ def _lower_attention(node: Node, graph: Graph, recipe: Recipe) -> list[Node]:
                 attributes=MappingProxyType(
                     {
                         "bits": recipe.attention.probability_bits if is_probability else bits,
+                        "symmetric": recipe.activations.symmetric,
+                        "per_timestep": recipe.activations.per_timestep,
                         "channel_axis": len(graph[name].type.shape),
                     }
                 ),
                 module=node.module,
             )
         )
-    return [*operands, replace(node, inputs=tuple(operand.name for operand in operands))]
+    attributes = MappingProxyType({**node.attributes, **_accumulator(recipe.accumulator)})
+    names = tuple(operand.name for operand in operands)
+    return [*operands, replace(node, inputs=names, attributes=attributes)]

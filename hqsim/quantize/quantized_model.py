@@ -20,9 +20,7 @@ from hqsim.errors import InputError
 from hqsim.graph import Graph, Node, TensorType
 from hqsim.io import (
     new_folder,
-    pack_codes,
     read_tensors,
-    unpack_codes,
     verify_manifest,
     write_manifest,
     write_tensors,
@@ -34,7 +32,7 @@ from hqsim.ops import WeightCodes
 from hqsim.quantize.recipe import Recipe
 
 KIND = "quantized-model"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,8 +74,8 @@ class SourceModel:
 class QuantizedModel:
     """A model in integers.
 
-    ``arrays`` holds each node's integer parameters, int64 but for the weights (int8 codes in
-    ``weights``); ``timesteps`` are the calibrated ones, in the order of the tables' entries.
+    ``arrays`` holds each node's integer parameters, int64; ``weights`` the packed codes; ``timesteps`` are
+    the calibrated ones, in the order of the tables' entries.
     """
 
     model: SourceModel
@@ -99,7 +97,7 @@ class QuantizedModel:
         return int(np.argmin(np.abs(np.array(self.timesteps) - timestep)))
 
     def node_arrays(self, node: Node) -> dict[str, np.ndarray]:
-        """Return the node's parameters, its weight codes included."""
+        """Return the node's parameters, its weight codes included (unpacked anew at every call)."""
         arrays = dict(self.arrays.get(node.name, {}))
         if node.parameters.get("weight") in self.weights:
             arrays["weight"] = self.weights[node.parameters["weight"]].codes
@@ -144,7 +142,7 @@ class QuantizedModel:
             "nodes": [_node_json(node) for node in self.graph],
             "formats": {name: format_.to_json() for name, format_ in self.formats.items()},
             "weights": {
-                name: {"shape": list(weight.codes.shape), "bits": weight.bits}
+                name: {"shape": list(weight.shape), "bits": weight.bits}
                 for name, weight in self.weights.items()
             },
         }
@@ -152,7 +150,7 @@ class QuantizedModel:
     def _tensors(self) -> dict[str, np.ndarray]:
         tensors = {"schedule.alphas_cumprod": self.model.schedule.alphas_cumprod}
         for name, weight in self.weights.items():
-            tensors[f"codes/{name}"] = pack_codes(weight.codes, weight.bits)
+            tensors[f"codes/{name}"] = weight.packed
             tensors[f"scales/{name}"] = weight.scales
         for node, arrays in self.arrays.items():
             for name, array in arrays.items():
@@ -217,9 +215,7 @@ def _assemble(config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Q
         formats=formats,
         weights={
             name: WeightCodes(
-                unpack_codes(tensors[f"codes/{name}"], entry["bits"], tuple(entry["shape"])),
-                tensors[f"scales/{name}"],
-                entry["bits"],
+                tensors[f"codes/{name}"], tuple(entry["shape"]), tensors[f"scales/{name}"], entry["bits"]
             )
             for name, entry in config["weights"].items()
         },

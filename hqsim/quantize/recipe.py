@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hqsim.errors import InputError, unknown_name
 from hqsim.io import load_yaml, validate_yaml
@@ -14,7 +14,9 @@ from hqsim.io import load_yaml, validate_yaml
 FOLDER = Path(__file__).parent / "recipes"
 _NAME = re.compile(r"(?P<method>[a-z][a-z0-9-]*?)-w(?P<weights>\d+)a(?P<activations>\d+)")
 
-OperandBits = Annotated[int, Field(ge=2, le=8)]
+WeightBits = Annotated[int, Field(ge=2, le=8)]
+ActivationBits = Literal[2, 3, 4, 5, 6, 7, 8, 16]
+GroupSize = Annotated[int, Field(ge=2)]
 
 
 class _Strict(BaseModel):
@@ -22,49 +24,92 @@ class _Strict(BaseModel):
 
 
 class Weights(_Strict):
-    """Weights: symmetric, restricted range, one squared-error-optimal scale per output channel."""
+    """Weights: symmetric, restricted range, squared-error-optimal scales.
 
-    bits: OperandBits = 4
+    One scale per output channel, or per ``group_size`` input channels of it.
+    """
+
+    bits: WeightBits = 4
+    group_size: GroupSize | None = None
 
 
 class Activations(_Strict):
-    """Operands: symmetric, squared-error-optimal scale, per calibrated timestep or one for all."""
+    """Operands: squared-error-optimal scale (and zero-point), per calibrated timestep or one for all.
 
-    bits: OperandBits = 4
+    ``symmetric`` codes are signed; the others are unsigned with a zero-point. Under ``split_shortcut`` a
+    layer that reads a concatenation along its channels quantizes each side by itself.
+    """
+
+    bits: ActivationBits = 4
+    symmetric: bool = True
     per_timestep: bool = True
+    split_shortcut: bool = False
 
 
 class Attention(_Strict):
     """Operands of q·k and p·v; ``operand_bits`` null means the activations' bits."""
 
-    operand_bits: OperandBits | None = None
-    probability_bits: OperandBits = 8
+    operand_bits: ActivationBits | None = None
+    probability_bits: ActivationBits = 8
 
 
 class Carriers(_Strict):
     """Codes between operators."""
 
-    bits: Literal[12, 16] = 16
+    bits: Literal[8, 12, 16] = 16
     margin: Annotated[float, Field(ge=1.0, le=4.0)] = 1.25
 
 
 class Hadamard(_Strict):
-    """The block transform of activations."""
+    """The block transform of activations; linear layers always along their channels.
 
-    kind: Literal["none", "single"] = "none"
-    axis: Literal["width", "channel"] = "width"
+    ``axis`` is that of convolutions, ``none`` leaves them without a transform. ``double`` quantizes the
+    weights in the transformed domain, which exists along channels only. ``realisation`` says where the
+    inverse of ``single`` happens; the sums are the same, and a layer without a fold takes the run-time one.
+    """
+
+    kind: Literal["none", "single", "double"] = "none"
+    axis: Literal["none", "width", "channel"] = "width"
     order: Annotated[int, Field(ge=0, le=6)] = 5
     signs: bool = False
     partial: Literal["largest_pow2", "identity"] = "largest_pow2"
+    realisation: Literal["runtime", "fold", "parity"] = "runtime"
+
+    @model_validator(mode="after")
+    def _double_has_no_width(self) -> Self:
+        if self.kind == "double" and self.axis == "width":
+            raise ValueError(
+                "kind 'double' does not exist along axis 'width'; set axis to 'none' or to 'channel'"
+            )
+        if self.kind == "double" and self.realisation != "runtime":
+            raise ValueError(
+                f"realisation '{self.realisation}' is one of kind 'single'; 'double' has no inverse"
+            )
+        return self
+
+
+class AccumulatorModel(_Strict):
+    """The accumulators that products are simulated with: ``bits`` null means exact sums."""
+
+    bits: Annotated[int, Field(ge=8, le=48)] | None = None
+    overflow: Literal["wrap", "saturate"] = "wrap"
 
 
 class LayerRule(_Strict):
-    """An exception: layers whose name matches the wildcard, ``@first`` or ``@last``; later rules win."""
+    """An exception: layers whose name matches the wildcard, ``@first`` or ``@last``; later rules win.
+
+    What a rule leaves out stays as it was; ``hadamard`` and ``accumulator`` are replaced as a whole.
+    """
 
     match: Annotated[str, Field(min_length=1)]
-    weight_bits: OperandBits | None = None
-    activation_bits: OperandBits | None = None
+    weight_bits: WeightBits | None = None
+    group_size: GroupSize | None = None
+    activation_bits: ActivationBits | None = None
+    symmetric: bool | None = None
+    per_timestep: bool | None = None
+    split_shortcut: bool | None = None
     hadamard: Hadamard | None = None
+    accumulator: AccumulatorModel | None = None
 
 
 class Recipe(_Strict):
@@ -77,6 +122,7 @@ class Recipe(_Strict):
     attention: Attention = Attention()
     carriers: Carriers = Carriers()
     hadamard: Hadamard = Hadamard()
+    accumulator: AccumulatorModel = AccumulatorModel()
     layers: tuple[LayerRule, ...] = ()
 
 
@@ -91,7 +137,7 @@ def load_recipe(name_or_path: str | Path | Recipe) -> Recipe:
     Raises
     ------
     InputError
-        Unknown method, widths outside 2..8, a missing file or a file that breaks the schema.
+        Unknown method, widths that do not exist, a missing file or a file that breaks the schema.
     """
     if isinstance(name_or_path, Recipe):
         return name_or_path
@@ -104,9 +150,12 @@ def load_recipe(name_or_path: str | Path | Recipe) -> Recipe:
     if match is None or match["method"] not in list_recipes():
         raise unknown_name("recipe", name, [f"{method}-w4a4" for method in list_recipes()])
     weights, activations = int(match["weights"]), int(match["activations"])
-    for what, bits in (("weights", weights), ("activations", activations)):
-        if not 2 <= bits <= 8:
-            raise InputError(f"recipe '{name}': {what}: got {bits} bits, allowed 2 to 8 (as in '-w4a4')")
+    if not 2 <= weights <= 8:
+        raise InputError(f"recipe '{name}': weights: got {weights} bits, allowed 2 to 8 (as in '-w4a4')")
+    if activations not in get_args(ActivationBits):
+        raise InputError(
+            f"recipe '{name}': activations: got {activations} bits, allowed 2 to 8, or 16 (as in '-w4a4')"
+        )
     recipe = validate_yaml(load_yaml(FOLDER / f"{match['method']}.yaml"), Recipe)
     return recipe.model_copy(
         update={

@@ -15,8 +15,41 @@ from torch import Tensor
 from hqsim.graph import Graph, Node
 from hqsim.graph.walk import Visit, walk
 from hqsim.numerics import Format
-from hqsim.ops import OPERATORS, WeightCodes
+from hqsim.ops import OPERATORS, Multiply, WeightCodes
 from hqsim.ops.quantize import Quantize
+
+
+class _Parameters(Mapping[str, Tensor]):
+    """Tensors by name, made when they are used: a large model is never held a second time."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        parameters: Mapping[str, np.ndarray],
+        weights: Mapping[str, WeightCodes],
+        dtype: torch.dtype,
+    ) -> None:
+        self._real = parameters
+        self._codes = weights
+        self._dtype = dtype
+        self._layers = {
+            node.parameters["weight"]: (node, operator)
+            for node in graph
+            if isinstance(operator := OPERATORS[node.op], Multiply) and "weight" in node.parameters
+        }
+
+    def __getitem__(self, name: str) -> Tensor:
+        """The real parameter, or what the codes of a quantized weight stand for."""
+        if name not in self._codes:
+            return torch.from_numpy(self._real[name]).to(self._dtype)
+        node, operator = self._layers[name]
+        return torch.from_numpy(operator.real_weight(node, self._codes[name])).to(self._dtype)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._real)
+
+    def __len__(self) -> int:
+        return len(self._real)
 
 
 class TorchModel:
@@ -44,19 +77,14 @@ class TorchModel:
         self.graph = graph
         self.dtype = dtype
         self.formats = formats
-        self.parameters = {name: torch.from_numpy(array).to(dtype) for name, array in parameters.items()}
-        for name, weight in (weights or {}).items():
-            shape = (-1, *[1] * (weight.codes.ndim - 1))
-            real = weight.codes * weight.scales.reshape(shape)
-            self.parameters[name] = torch.from_numpy(real).to(dtype)
+        self.parameters = _Parameters(graph, parameters, weights or {}, dtype)
 
     @torch.no_grad()
     def evaluate(self, node: Node, inputs: tuple[Tensor, ...], entry: int) -> Tensor:
         """Return the result of one node; ``entry`` indexes the timestep tables."""
         operator = OPERATORS[node.op]
         if isinstance(operator, Quantize) and self.formats is not None:
-            output = self.formats[node.name]
-            return operator.fake(node, inputs[0], output.scale_at(entry), output)[1]
+            return operator.fake(node, inputs[0], self.formats[node.name], entry)[1]
         return operator.evaluate(node, inputs, self.parameters)
 
     def walk(self, inputs: Mapping[str, Tensor], entry: int) -> Iterator[Visit[Tensor]]:

@@ -16,7 +16,7 @@ from hqsim.errors import unknown_name
 from hqsim.graph import Node
 from hqsim.graph.walk import Visit, walk
 from hqsim.numerics import Format
-from hqsim.ops import OPERATORS, ddim
+from hqsim.ops import OPERATORS, Multiply, ddim
 from hqsim.ops.ddim import DdimStep
 from hqsim.quantize import QuantizedModel
 
@@ -65,14 +65,21 @@ class Executor(Protocol[T]):
 class CodeExecutor:
     """Runs integer codes: by the kernels (``integer``) or by the plain implementation (``exact``).
 
-    ``saturated`` counts clamped codes per node, sampler steps included.
+    ``saturated`` counts clamped codes per node, sampler steps included; ``overflowed`` the events of
+    modelled accumulators per product; ``accumulators`` holds the range of the sums of every product that the
+    integer form saw.
     """
 
     def __init__(self, qmodel: QuantizedModel, *, form: str) -> None:
         self.qmodel = qmodel
         self.form = form
         self.saturated: dict[str, int] = {}
-        self._arrays = {node.name: qmodel.node_arrays(node) for node in qmodel.graph}
+        self.overflowed: dict[str, int] = {}
+        self.accumulators: dict[str, tuple[int, int]] = {}
+        self._packed: dict[str, dict[str, np.ndarray]] = {}
+        if form == "integer":
+            for node in qmodel.graph:
+                self._packed[node.name] = OPERATORS[node.op].pack(node, qmodel.node_arrays(node))
         self._sample = qmodel.formats["sample"]
         self._noise = qmodel.formats[qmodel.graph.output]
         self._image = ddim.image_arrays(self._sample)
@@ -80,18 +87,39 @@ class CodeExecutor:
         self._steps: list[ddim.StepTables] = []
 
     def arrays(self, node: Node, entry: int) -> dict[str, np.ndarray]:
-        """Return the node's parameters at one entry of the timestep tables."""
+        """Return the node's parameters at one entry of the timestep tables, packed for the integer form."""
+        arrays = self._packed[node.name] if self.form == "integer" else self.qmodel.node_arrays(node)
+        return self.at_entry(node, arrays, entry)
+
+    @staticmethod
+    def at_entry(node: Node, arrays: Mapping[str, np.ndarray], entry: int) -> dict[str, np.ndarray]:
+        """Return ``arrays`` with one entry of every timestep table."""
         per_step = OPERATORS[node.op].per_step
         return {
             name: array[min(entry, len(array) - 1)] if name in per_step else array
-            for name, array in self._arrays[node.name].items()
+            for name, array in arrays.items()
         }
 
     def evaluate(self, node: Node, inputs: tuple[np.ndarray, ...], entry: int) -> np.ndarray:
         """Return the codes of one node."""
-        operator = OPERATORS[node.op]
-        form = operator.integer if self.form == "integer" else operator.exact
-        codes, saturated = form(node, self.arrays(node, entry), inputs, self.qmodel.formats[node.name])
+        operator, arrays, output = (
+            OPERATORS[node.op],
+            self.arrays(node, entry),
+            self.qmodel.formats[node.name],
+        )
+        if not isinstance(operator, Multiply):
+            form = operator.integer if self.form == "integer" else operator.exact
+            codes, saturated = form(node, arrays, inputs, output)
+        elif self.form == "integer":
+            found = operator.finished(node, arrays, inputs, output)
+            codes, saturated = found.codes, found.saturated
+            low, high = self.accumulators.get(node.name, (0, 0))
+            self.accumulators[node.name] = (min(low, found.lowest), max(high, found.highest))
+            self._overflow(node.name, found.events)
+        else:
+            sums, events = operator.sums_exact(node, arrays, inputs)
+            codes, saturated = operator.finish_exact(arrays, sums, output)
+            self._overflow(node.name, events)
         self._count(node.name, saturated)
         return codes
 
@@ -127,6 +155,9 @@ class CodeExecutor:
     def latent(self, x: np.ndarray) -> np.ndarray:
         """Codes times scale."""
         return x * self._sample.scale
+
+    def _overflow(self, name: str, events: int) -> None:
+        self.overflowed[name] = self.overflowed.get(name, 0) + events
 
     def _count(self, name: str, saturated: int) -> None:
         self.saturated[name] = self.saturated.get(name, 0) + saturated

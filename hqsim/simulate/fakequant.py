@@ -7,14 +7,14 @@ against float64 of the same fake-quant model.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from hqsim.graph import Node
-from hqsim.ops import OPERATORS, Multiply
-from hqsim.ops.quantize import Quantize, transform_of
+from hqsim.ops import OPERATORS, Multiply, Preparation
+from hqsim.ops.quantize import Quantize
 from hqsim.quantize import QuantizedModel
 from hqsim.simulate.executors import CodeExecutor, TorchExecutor
 from hqsim.simulate.metrics import Difference, closeness_db, sqnr_db
@@ -111,8 +111,7 @@ def _compare_running(
     if node.op == "quantize":
         codes = _fake_codes(qmodel, node, fake.inputs[0], entry)
         difference.add_codes(codes, ours.value)
-        scale = output.scale_at(entry)
-        difference.add_values(codes * scale, ours.value * scale)
+        difference.add_values(output.decode(codes, entry), output.decode(ours.value, entry))
     else:
         difference.add_values(fake.value.double().numpy(), ours.value * output.scale)
 
@@ -121,7 +120,7 @@ def _fake_codes(qmodel: QuantizedModel, node: Node, x: Any, entry: int) -> np.nd
     output = qmodel.formats[node.name]
     operator = OPERATORS[node.op]
     assert isinstance(operator, Quantize)
-    return operator.fake(node, x, output.scale_at(entry), output)[0].numpy().astype(np.int64)
+    return operator.fake(node, x, output, entry)[0].numpy().astype(np.int64)
 
 
 class _Teacher:
@@ -144,8 +143,11 @@ class _Teacher:
         arrays = self.integer.arrays(node, entry)
         if isinstance(operator, Multiply):
             codes = [self.codes.pop(name) for name in node.inputs]
-            sums = operator.accumulate_integer(node, arrays, codes)
-            self._check_product(node, operator, codes, sums, entry)
+            arrays = self.integer.at_entry(node, self.qmodel.node_arrays(node), entry)
+            sums, events = operator.sums_integer(node, arrays, codes)
+            self.result.product_error.setdefault(node.name, 0.0)
+            if not events:  # An accumulator that overflowed is meant to differ.
+                self._check_product(node, operator, codes, sums, entry)
             result, _ = operator.finish_integer(arrays, sums, output)
         else:
             codes = [self._encode(name, value) for name, value in zip(node.inputs, fake.inputs, strict=True)]
@@ -153,13 +155,19 @@ class _Teacher:
         if node.op == "quantize":
             expected = _fake_codes(self.qmodel, node, fake.inputs[0], entry)
             self.codes[node.name] = expected.astype(output.dtype)
-            difference.add_codes(expected, result)
-            difference.add_values(expected * output.scale_at(entry), result * output.scale_at(entry))
+            held = _fake_codes(self.qmodel, node, self._held(node.inputs[0], fake.inputs[0]), entry)
+            difference.add_codes(held, result)
+            difference.add_values(output.decode(expected, entry), output.decode(result, entry))
         else:
             real = fake.value.double().numpy()
             difference.add_values(real, result * output.scale)
             apart = np.abs(np.clip(real / output.scale, output.low, output.high) - result)
             difference.max_lsb = max(difference.max_lsb, int(np.ceil(apart.max(initial=0) - 0.5)))
+
+    def _held(self, name: str, value: Any) -> Any:
+        """What the carrier ``name`` can hold of a value: its clipping is no fault of the quantizer."""
+        carrier = self.qmodel.formats[name]
+        return value.clamp(carrier.low * carrier.scale, carrier.high * carrier.scale)
 
     def _encode(self, name: str, value: Any) -> np.ndarray:
         return self.qmodel.formats[name].encode(value.double().numpy())
@@ -167,49 +175,31 @@ class _Teacher:
     def _check_product(
         self, node: Node, operator: Multiply, codes: list[np.ndarray], sums: np.ndarray, entry: int
     ) -> None:
-        """Sums times scale against the float64 product of the same dequantized operands."""
+        """Sums times scale, added up, against the float64 product of the same dequantized operands."""
         import torch
 
         operands = [
             self._dequantize(name, code, entry) for name, code in zip(node.inputs, codes, strict=True)
         ]
         parameters = {}
-        scale = np.ones(1)
         if "weight" in node.parameters:
-            weight = self.qmodel.weights[node.parameters["weight"]]
-            shape = (-1, *[1] * (weight.codes.ndim - 1))
-            real = torch.from_numpy(weight.codes * weight.scales.reshape(shape))
-            parameters[node.parameters["weight"]] = real
-            scale = weight.scales
-        transform = transform_of(node)
-        for name in node.inputs:
-            scale = scale * self.qmodel.formats[name].scale_at(entry)
-        factor = node.attributes.get("factor", 1.0)
-        assert isinstance(factor, float)
-        scale = scale * factor / (transform.size if transform else 1)
-        without_bias = Node(
-            node.name,
-            node.op,
-            node.inputs,
-            node.type,
-            node.attributes,
-            {role: name for role, name in node.parameters.items() if role != "bias"},
-        )
-        product = operator.evaluate(without_bias, operands, parameters).numpy()
+            name = node.parameters["weight"]
+            parameters[name] = torch.from_numpy(operator.real_weight(node, self.qmodel.weights[name]))
+        without_bias = {role: name for role, name in node.parameters.items() if role != "bias"}
+        product = operator.evaluate(replace(node, parameters=without_bias), operands, parameters).numpy()
+        scales = operator.product_scale(node, Preparation(self.qmodel.formats, {}, self.qmodel.weights))
         axis = operator.channel_axis % product.ndim
-        per_channel = [-1 if position == axis else 1 for position in range(product.ndim)]
-        error = np.abs(sums * scale.reshape(per_channel) - product).max() / max(np.abs(product).max(), 1e-300)
-        self.result.product_error[node.name] = max(
-            self.result.product_error.get(node.name, 0.0), float(error)
-        )
+        shape = [-1 if position == axis else 1 for position in range(product.ndim)]
+        steps = scales[min(entry, len(scales) - 1)]
+        real = sum(part * scale.reshape(shape) for part, scale in zip(sums, steps, strict=True))
+        error = np.abs(real - product).max() / max(np.abs(product).max(), 1e-300)
+        self.result.product_error[node.name] = max(self.result.product_error[node.name], float(error))
 
     def _dequantize(self, name: str, codes: np.ndarray, entry: int) -> Any:
         """The value that a product sees, in float64: through the dense inverse, not the butterflies."""
         import torch
 
-        node = self.qmodel.graph[name]
         operator = OPERATORS["quantize"]
         assert isinstance(operator, Quantize)
-        transform = transform_of(node)
-        scale = self.qmodel.formats[name].scale_at(entry) / (transform.size if transform else 1)
-        return operator.transformed(node, torch.from_numpy(codes.astype(np.float64)), inverse=True) * scale
+        real = torch.from_numpy(codes.astype(np.float64))
+        return operator.dequantized(self.qmodel.graph[name], real, self.qmodel.formats[name], entry)

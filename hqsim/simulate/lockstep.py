@@ -11,10 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from hqsim.graph import Node
 from hqsim.graph.walk import Visit
 from hqsim.numerics import signed_bits
-from hqsim.ops import OPERATORS, Multiply
 from hqsim.quantize import QuantizedModel
 from hqsim.simulate.executors import CodeExecutor, StepContext
 from hqsim.simulate.metrics import Difference
@@ -47,6 +45,8 @@ class LockstepResult:
     accumulators: dict[str, tuple[int, int]] = field(default_factory=dict)
     saturated: dict[str, int] = field(default_factory=dict)
     saturation_differences: int = 0
+    overflowed: dict[str, int] = field(default_factory=dict)
+    overflow_differences: int = 0
     images: np.ndarray | None = None
     latents: np.ndarray | None = None
 
@@ -70,30 +70,9 @@ class LockstepResult:
             self.first = Divergence(name, op, step, timestep, index, int(exact[index]), int(codes[index]))
 
 
-class ObservingExecutor(CodeExecutor):
-    """The integer executor, with the range of every accumulator observed on the way."""
-
-    def __init__(self, qmodel: QuantizedModel) -> None:
-        super().__init__(qmodel, form="integer")
-        self.accumulators: dict[str, tuple[int, int]] = {}
-
-    def evaluate(self, node: Node, inputs: tuple[np.ndarray, ...], entry: int) -> np.ndarray:
-        """Run products in two halves, so that their sums are seen."""
-        operator = OPERATORS[node.op]
-        if not isinstance(operator, Multiply):
-            return super().evaluate(node, inputs, entry)
-        arrays = self.arrays(node, entry)
-        sums = operator.accumulate_integer(node, arrays, inputs)
-        low, high = self.accumulators.get(node.name, (0, 0))
-        self.accumulators[node.name] = (min(low, int(sums.min())), max(high, int(sums.max())))
-        codes, saturated = operator.finish_integer(arrays, sums, self.qmodel.formats[node.name])
-        self._count(node.name, saturated)
-        return codes
-
-
 def compare_exact(qmodel: QuantizedModel, settings: SamplingSettings, progress: Progress) -> LockstepResult:
     """Run integer and exact executors from the same noise and compare every node of every step."""
-    integer, exact = ObservingExecutor(qmodel), CodeExecutor(qmodel, form="exact")
+    integer, exact = CodeExecutor(qmodel, form="integer"), CodeExecutor(qmodel, form="exact")
     result = LockstepResult()
     x, y = (start_run(qmodel, executor, settings) for executor in (integer, exact))
     for step, context in enumerate(step_contexts(qmodel, settings)):
@@ -108,12 +87,15 @@ def compare_exact(qmodel: QuantizedModel, settings: SamplingSettings, progress: 
     result.compare("image", "image", exact.image(y), result.images, settings.steps, 0)
     result.latents = integer.latent(x)
     result.accumulators = integer.accumulators
-    result.saturated = integer.saturated
-    names = integer.saturated.keys() | exact.saturated.keys()
-    result.saturation_differences = sum(
-        integer.saturated.get(name) != exact.saturated.get(name) for name in names
-    )
+    result.saturated, result.overflowed = integer.saturated, integer.overflowed
+    result.saturation_differences = _differences(integer.saturated, exact.saturated)
+    result.overflow_differences = _differences(integer.overflowed, exact.overflowed)
     return result
+
+
+def _differences(ours: dict[str, int], theirs: dict[str, int]) -> int:
+    """Nodes whose counts differ (a node without a count has none)."""
+    return sum(ours.get(name, 0) != theirs.get(name, 0) for name in ours.keys() | theirs.keys())
 
 
 def _compare_step(

@@ -175,7 +175,7 @@ def test_a_mismatch_ends_with_exit_code_3(workplace):
         "import sys, hqsim.kernels.softmax as s\n"
         "kernel = s.softmax\n"
         "def faulty(*a):\n"
-        "    r = kernel(*a); a[5][0, 0] += 1; return r\n"
+        "    r = kernel(*a); a[3][0, 0] += 1; return r\n"
         "s.softmax = faulty\n"
         "from hqsim.cli.run import run\n"
         "sys.exit(run(['verify', 'q', '--steps', '1', '--images', '1', '--against', 'exact']))\n"

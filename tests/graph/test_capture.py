@@ -142,7 +142,9 @@ class _Block(nn.Module):
     def __init__(self, compute):
         super().__init__()
         self.conv = nn.Conv2d(4, 4, 1)
+        self.grouped = nn.Conv2d(4, 6, 3, groups=2)
         self.scale = nn.Parameter(torch.ones(4, 1, 1))
+        self.table = nn.Parameter(torch.linspace(-1, 1, 256).reshape(1, 4, 8, 8))
         self.compute = compute
 
     def forward(self, x):
@@ -169,15 +171,83 @@ def test_a_supported_block_is_captured():
     assert [node.name for node in graph][-3:] == ["blocks.1.conv", "blocks.1.silu", "blocks.1.add"]
 
 
+def _last_conv(graph):
+    return next(node for node in reversed(graph.nodes) if node.op == "conv2d")
+
+
+def test_padding_in_front_of_a_convolution_is_the_convolution_s():
+    """``F.pad`` counts (left, right, top, bottom), the node (top, left, bottom, right)."""
+    graph = _capture_block(
+        lambda b, x: functional.conv2d(functional.pad(x, (0, 1, 2, 3)), b.conv.weight, padding=(1, 2))
+    )
+    assert _last_conv(graph).attributes["padding"] == (3, 2, 4, 3)
+    assert graph[graph.output].type.shape == (4, 15, 13)
+
+
+def test_groups_are_stated():
+    graph = _capture_block(lambda b, x: b.grouped(x))
+    assert _last_conv(graph).attributes["groups"] == 2
+    assert graph["blocks.0.conv"].attributes["groups"] == 1
+
+
+COMPUTED = {
+    "chunks": lambda _, x: x.chunk(2, dim=1)[1] * x.chunk(2, dim=1)[0],
+    "unequal parts": lambda _, x: x.split([1, 3], dim=1)[1],
+    "a selection": lambda _, x: x[:, 1] + x.select(1, -1),
+    "a gate": lambda _, x: functional.gelu(x) * (1 + functional.gelu(x, approximate="tanh")),
+    "numbers": lambda _, x: (3.0 - 1.0 + 2.0 * x) / 4 - 0.5,
+    "a repeated sum": lambda _, x: x[:, :, :1, :1] + x,
+    "patches": lambda _, x: torch.einsum("bcpq->bpqc", x),
+    "a mean": lambda _, x: functional.avg_pool2d(x, 2),
+    "a norm": lambda _, x: functional.layer_norm(x, (8,)),
+    "a table": lambda b, x: x + b.table,
+}
+
+
+@pytest.mark.parametrize("name", COMPUTED)
+def test_what_has_a_rule_computes_what_torch_computes(name):
+    module = _Network(COMPUTED[name]).eval()
+    graph = capture(module, {"sample": torch.zeros(2, 4, 8, 8)})
+    parameters = {key: value.numpy() for key, value in module.state_dict().items()}
+    sample = torch.randn(3, 4, 8, 8, generator=torch.Generator().manual_seed(0))
+    *_, last = TorchModel(graph, parameters).walk({"sample": sample}, 0)
+    with torch.no_grad():
+        (expected,) = module(sample)
+    assert expected.std() > 0.01
+    assert (last.value - expected).abs().max() < LIMIT
+
+
+def test_a_value_is_computed_once():
+    graph = _capture_block(lambda _, x: functional.silu(x) + functional.silu(x.clone()))
+    last = graph[graph.output]
+    assert last.op == "add"
+    assert last.inputs == ("blocks.1.silu",) * 2
+
+
 REFUSED = {
     "cumsum": (lambda _, x: x.cumsum(1), r"aten\.cumsum\.default", "this operator"),
     "fft": (lambda _, x: torch.fft.fft2(x).real, r"aten\.[a-z0-9_]*fft[a-z0-9_]*\.default", "this operator"),
     "sin": (lambda _, x: x.sin(), r"aten\.sin\.default", "this operator"),
-    "factor": (lambda _, x: x * 0.5, r"aten\.mul\.Tensor", r"a factor of 0\.5"),
-    "product": (lambda _, x: x * functional.silu(x), r"aten\.mul\.Tensor", "an elementwise product"),
-    "constant": (lambda _, x: x + 1.0, r"aten\.add\.Tensor", "a constant or a parameter as an operand"),
-    "parameter": (lambda b, x: x + b.scale, r"aten\.add\.Tensor", "a constant or a parameter as an operand"),
+    "factor": (lambda _, x: x * -0.5, r"aten\.mul\.Tensor", r"a factor of -0\.5"),
+    "product": (
+        lambda _, x: x * x[:, :, :1, :2].repeat_interleave(4, -1),
+        r"aten\.repeat_interleave\.self_int",
+        "this operator",
+    ),
+    "shapes": (
+        lambda _, x: x.reshape(-1, 4, 64)[:, :1] * x.reshape(-1, 4, 64)[:, :, :1],
+        r"aten\.mul\.Tensor",
+        r"an elementwise product of shapes \(1, 64\) and \(4, 1\)",
+    ),
+    "quotient": (lambda _, x: x / functional.silu(x), r"aten\.div\.Tensor", "a division of two values"),
+    "difference": (lambda _, x: x - functional.silu(x), r"aten\.sub\.Tensor", "a difference"),
+    "parameter": (
+        lambda b, x: x + b.scale,
+        r"aten\.add\.Tensor",
+        r"an addition of a parameter of shape \(4, 1, 1\) to \(4, 8, 8\)",
+    ),
     "ones": (lambda _, x: x + torch.ones(8), r"aten\.add\.Tensor", "a constant or a parameter as an operand"),
+    "gain": (lambda b, x: x * b.scale, r"aten\.mul\.Tensor", "a constant or a parameter as an operand"),
     "alpha": (lambda _, x: torch.add(x, functional.silu(x), alpha=2), r"aten\.add\.Tensor", "alpha 2"),
     "dilation": (
         lambda b, x: functional.conv2d(x, b.conv.weight, dilation=2),
@@ -189,10 +259,30 @@ REFUSED = {
         r"aten\.conv2d\.padding",
         r"stride \[1, 1\], padding same, dilation \[1, 1\], groups 1",
     ),
+    "reflection": (
+        lambda b, x: b.conv(functional.pad(x, (1, 1, 1, 1), mode="reflect")),
+        r"aten\.pad\.default",
+        r"padding \[1, 1, 1, 1\] in mode 'reflect' with 0",
+    ),
+    "border": (
+        lambda b, x: b.conv(functional.pad(x, (1, 1, 1, 1), value=2.0)),
+        r"aten\.pad\.default",
+        r"padding \[1, 1, 1, 1\] in mode 'constant' with 2\.0",
+    ),
+    "padding": (
+        lambda _, x: functional.silu(functional.pad(x, (0, 1, 0, 1))),
+        r"aten\.silu\.default",
+        r"a padded operand \(only convolutions have padding\)",
+    ),
     "norm": (
         lambda _, x: functional.group_norm(x, 2),
         r"aten\.group_norm\.default",
         "a norm without gain and offset",
+    ),
+    "axes": (
+        lambda _, x: functional.layer_norm(x, (8, 8)),
+        r"aten\.layer_norm\.default",
+        "a norm over the last 2 axes",
     ),
     "batch": (
         lambda _, x: x.transpose(0, 1),
@@ -204,11 +294,27 @@ REFUSED = {
         r"aten\.(view|reshape|_unsafe_view)\.default",
         r"a result of shape \(8, 8, 8\) whose leading axis is not the batch",
     ),
-    "select": (lambda _, x: x[:, 0], r"aten\.select\.int", "a selection of elements"),
+    "part": (lambda _, x: x[:1], r"aten\.slice\.Tensor", "a part of the batch"),
+    "step": (lambda _, x: x[:, ::2], r"aten\.slice\.Tensor", "a step of 2"),
+    "expansion": (
+        lambda _, x: x[:, :1].expand(-1, 4, -1, -1),
+        r"aten\.expand\.default",
+        r"an expansion of \(1, 8, 8\) to \(4, 8, 8\)",
+    ),
+    "contraction": (
+        lambda _, x: torch.einsum("bchw,bdhw->bcd", x, x),
+        r"aten\.einsum\.default",
+        "'bchw,bdhw->bcd'",
+    ),
     "resize": (
         lambda _, x: functional.interpolate(x, size=(8, 16)),
         r"aten\.upsample_nearest2d\.(vec|default)",
         "a resize of 8 x 8 to 8 x 16",
+    ),
+    "windows": (
+        lambda _, x: functional.avg_pool2d(x, 3),
+        r"aten\.avg_pool2d\.default",
+        r"windows of \[3, 3\] with stride \[3, 3\], padding \[0, 0\]",
     ),
     "causal": (
         lambda _, x: functional.scaled_dot_product_attention(x, x, x, is_causal=True),

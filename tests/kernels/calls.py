@@ -7,16 +7,20 @@ from typing import Any
 
 import numpy as np
 
-from hqsim.kernels.conv import conv2d_accumulate
-from hqsim.kernels.elementwise import add_rescaled, requantize
-from hqsim.kernels.fwht import inverse_blocks, quantize_blocks
-from hqsim.kernels.gemm import matmul_accumulate
+from hqsim.kernels.group_norm import group_normalize
 from hqsim.kernels.lut import gate
-from hqsim.kernels.norm import normalize
-from hqsim.kernels.softmax import softmax
+from hqsim.kernels.panels import _fill_panels
+from hqsim.kernels.product import multiply_codes, multiply_sums
+from hqsim.kernels.rescale import add_rescaled, look_up, rescale, rescale_sums
+from hqsim.kernels.softmax import exponentials, softmax
+from hqsim.kernels.tile import CHUNK_BYTES, EIGHT, HAS_VNNI, PORTABLE
+from hqsim.kernels.transform import invert_transform, quantize_transformed
+from tests.kernels.accumulate_calls import accumulate_calls
+from tests.kernels.operator_calls import operator_calls
+from tests.kernels.products import Layer
 
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
-"""A kernel and its arguments; the last one is the array that it writes."""
+"""A kernel and its arguments; it writes some of the arrays and may return numbers."""
 
 
 def make_calls(scale: int) -> dict[str, Call]:
@@ -26,134 +30,154 @@ def make_calls(scale: int) -> dict[str, Call]:
     def codes(low: int, high: int, shape: tuple[int, ...], dtype: type = np.int16) -> np.ndarray:
         return rng.integers(low, high + 1, shape).astype(dtype)
 
-    low, high = np.int64(-8), np.int64(7)
-    ints = np.int64
-    weight = codes(-7, 7, (5, 2 * 9))
+    def ints(*values: int) -> tuple[np.int64, ...]:
+        return tuple(np.int64(value) for value in values)
+
+    limits = ints(-8, 7)
+    signs = np.array([1, 1, 1, -1], np.int32)
+    return (
+        _product_calls(scale, rng)
+        | {
+            "_fill_panels": (
+                _fill_panels,
+                (
+                    codes(-128, 127, (3 * scale, 5, 6)),
+                    np.arange(4),
+                    False,
+                    np.zeros((3 * scale, 256), np.uint8),
+                    _out((3 * scale, 5), np.int64),
+                ),
+            ),
+            "rescale": (
+                rescale,
+                (
+                    codes(-300, 300, (700 * scale,)),
+                    *ints(20000, 19, 900),
+                    *limits,
+                    _out((700 * scale,), np.int8),
+                ),
+            ),
+            "add_rescaled": (
+                add_rescaled,
+                (
+                    codes(-200, 200, (700 * scale,)),
+                    codes(-200, 200, (700 * scale,)),
+                    *ints(20000, -16384, 19),
+                    *limits,
+                    _out((700 * scale,), np.int16),
+                ),
+            ),
+            "rescale_sums": (
+                rescale_sums,
+                (
+                    codes(-(2**20), 2**20, (2, 3 * scale, 5), np.int64),
+                    codes(2**14, 2**15 - 1, (2, 5), np.int64),
+                    codes(-(2**30), 2**30, (5,), np.int64),
+                    codes(30, 33, (5,), np.int64),
+                    *limits,
+                    _out((3 * scale, 5), np.int16),
+                ),
+            ),
+            "look_up": (
+                look_up,
+                (
+                    codes(-128, 127, (700 * scale,), np.int8),
+                    np.int32(-128),
+                    codes(-200, 200, (256,), np.int32),
+                    _out((700 * scale,), np.int16),
+                ),
+            ),
+            "quantize_transformed": (
+                quantize_transformed,
+                (
+                    codes(-300, 300, (2 * scale, 8, 3)),
+                    signs,
+                    *ints(17000, 20, 1),
+                    *limits,
+                    _out((2 * scale, 8, 3), np.int8),
+                ),
+            ),
+            "invert_transform": (
+                invert_transform,
+                (
+                    codes(-8, 7, (2 * scale, 8, 3), np.int8),
+                    signs,
+                    np.int64(1),
+                    True,
+                    _out((2 * scale, 8, 3), np.int8),
+                    _out((2 * scale, 2, 3), np.uint8),
+                ),
+            ),
+            "group_normalize": (
+                group_normalize,
+                (
+                    codes(-3000, 3000, (2, 20 * scale, 4)),
+                    2,
+                    *ints(6, 1000),
+                    codes(-(2**22), 2**22, (4,), np.int64),
+                    np.int64(14),
+                    codes(-(2**17), 2**17, (4,), np.int64),
+                    *limits,
+                    _out((2, 20 * scale, 4), np.int16),
+                ),
+            ),
+            "exponentials": (
+                exponentials,
+                (
+                    exponential_table(256.0),
+                    exponential_table(1.0),
+                    np.int64(8),
+                    _out((300 * scale,), np.int32),
+                ),
+            ),
+            "softmax": (
+                softmax,
+                (
+                    codes(-2000, 2000, (3 * scale, 5)),
+                    np.linspace(2**24, 0, 4001).astype(np.int32),
+                    np.int64(16),
+                    _out((3 * scale, 5), np.uint16),
+                ),
+            ),
+            "gate": (
+                gate,
+                (
+                    codes(-32768, 32767, (70 * scale * scale,)),
+                    sigmoid_table(),
+                    *ints(20, 16384, 13, 20000, 52),
+                    *limits,
+                    _out((70 * scale * scale,), np.int16),
+                ),
+            ),
+        }
+        | operator_calls(scale)
+        | accumulate_calls(scale)
+    )
+
+
+def _product_calls(scale: int, rng: np.random.Generator) -> dict[str, Call]:
+    """A padded convolution of two groups in the fastest form, rows halved; and its sums."""
+    form = EIGHT if HAS_VNNI else PORTABLE
+    x = rng.integers(-128, 128, (2, 3 * scale, 4, 12))
+    layer = Layer(x, rng.integers(-7, 8, (80, 6, 3, 3)), padding=(1, 1, 1, 1), groups=2)
+    rows, outputs = layer.kernel_shape[1:]
+    halves = rng.integers(-500, 500, (2, 2 * rows // 4, outputs)).astype(np.int32)
+    scaling = (np.full(outputs, 20000, np.int32), np.full(outputs, 2**17), np.full(outputs, 24))
     return {
-        "matmul_accumulate": (
-            matmul_accumulate,
-            (
-                codes(-256, 240, (2, 5 * scale, 9)),
-                codes(-7, 7, (2, 9, 6 * scale)),
-                _out((2, 5 * scale, 6 * scale), np.int32),
-            ),
+        "multiply_sums": (
+            multiply_sums,
+            (*layer.arguments(form), CHUNK_BYTES, _out(layer.kernel_shape, np.int64)),
         ),
-        "matmul_accumulate wide": (
-            matmul_accumulate,
+        "multiply_codes": (
+            multiply_codes,
             (
-                codes(-256, 240, (2, 5 * scale, 9)),
-                codes(-7, 7, (1, 9, 6 * scale)),
-                _out((2, 5 * scale, 6 * scale), np.int64),
-            ),
-        ),
-        "conv2d_accumulate": (
-            conv2d_accumulate,
-            (
-                codes(-256, 240, (2, 2, 3 * scale, 4)),
-                weight,
-                (3, 3),
-                1,
-                (1, 1),
-                4,
-                _out((2, 5, 3 * scale * 4), np.int32),
-            ),
-        ),
-        "conv2d_accumulate wide": (
-            conv2d_accumulate,
-            (
-                codes(-256, 240, (2, 2, 3 * scale, 4)),
-                weight,
-                (3, 3),
-                1,
-                (1, 1),
-                4,
-                _out((2, 5, 3 * scale * 4), np.int64),
-            ),
-        ),
-        "requantize": (
-            requantize,
-            (
-                codes(-(2**20), 2**20, (3 * scale, 2, 3), np.int32),
-                np.array([16384, 32767]),
-                np.array([31, 33]),
-                np.array([900, -300]),
-                ints(8),
-                low,
-                high,
-                _out((3 * scale, 2, 3), np.int8),
-            ),
-        ),
-        "add_rescaled": (
-            add_rescaled,
-            (
-                codes(-200, 200, (3 * scale, 4)),
-                codes(-200, 200, (3 * scale, 1)),
-                ints(20000),
-                ints(-16384),
-                ints(19),
-                low,
-                high,
-                _out((3 * scale, 4), np.int16),
-            ),
-        ),
-        "quantize_blocks": (
-            quantize_blocks,
-            (
-                codes(-300, 300, (2 * scale, 8, 3)),
-                np.array([1, 1, 1, -1]),
-                ints(17000),
-                ints(20),
-                low,
-                high,
-                _out((2 * scale, 8, 3), np.int8),
-            ),
-        ),
-        "inverse_blocks": (
-            inverse_blocks,
-            (
-                codes(-8, 7, (2 * scale, 8, 3), np.int8),
-                np.array([1, 1, 1, -1]),
-                _out((2 * scale, 8, 3), np.int16),
-            ),
-        ),
-        "normalize": (
-            normalize,
-            (
-                codes(-3000, 3000, (4 * scale, 2, 5)),
-                ints(6),
-                ints(1000),
-                codes(-(2**22), 2**22, (2, 2), ints),
-                ints(18),
-                codes(-(2**17), 2**17, (2, 2), ints),
-                low,
-                high,
-                _out((4 * scale, 2, 5), np.int16),
-            ),
-        ),
-        "softmax": (
-            softmax,
-            (
-                codes(-2000, 2000, (3 * scale, 5)),
-                exponential_table(256.0),
-                exponential_table(1.0),
-                ints(8),
-                ints(16),
-                _out((3 * scale, 5), np.int32),
-            ),
-        ),
-        "gate": (
-            gate,
-            (
-                codes(-32768, 32767, (70 * scale * scale,)),
-                sigmoid_table(),
-                ints(20),
-                ints(16384),
-                ints(13),
-                ints(20000),
-                ints(52),
-                low,
-                high,
-                _out((70 * scale * scale,), np.int16),
+                *layer.arguments(form),
+                halves,
+                np.array([0, 1, 1, 0]),
+                *scaling,
+                np.int64(-8),
+                np.int64(7),
+                _out(layer.kernel_shape, np.int16),
             ),
         ),
     }

@@ -2,19 +2,41 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
 import pytest
 
-from hqsim.kernels.softmax import softmax
+from hqsim.kernels.softmax import exponentials, softmax
 from tests import naive
 from tests.kernels.calls import exponential_table
 
 
-def run(x: np.ndarray, bits: int, low_bits: int = 8) -> tuple[np.ndarray, int]:
-    tables = exponential_table(2.0**low_bits), exponential_table(1.0)
-    codes = np.full(x.shape, 99, np.int32)
-    saturated = softmax(x, *tables, np.int64(low_bits), np.int64(bits), codes)
-    return codes, int(saturated)
+@cache
+def table_of(low_bits: int, length: int) -> np.ndarray:
+    """Weights of the distances ``0 ... length - 1``."""
+    table = np.full(length, 99, np.int32)
+    exponentials(exponential_table(2.0**low_bits), exponential_table(1.0), np.int64(low_bits), table)
+    return table
+
+
+def run(x: np.ndarray, bits: int) -> tuple[np.ndarray, int]:
+    reach = int(x.max()) - int(x.min())
+    table = table_of(8, 2**16 if reach >= 2**12 else 2**12)
+    codes = np.full(x.shape, 99, np.uint16)
+    return codes, int(softmax(x, table, np.int64(bits), codes))
+
+
+@pytest.mark.parametrize("low_bits", [6, 8])
+def test_a_table_of_every_distance(low_bits: int) -> None:
+    """One product of two entries and one rounding each."""
+    high, low = exponential_table(2.0**low_bits).tolist(), exponential_table(1.0).tolist()
+    distances = [0, 1, 2**low_bits - 1, 2**low_bits, 1000, 2001, 4095]
+    expected = [naive.shifted(high[d >> low_bits] * low[d % 2**low_bits], 24) for d in distances]
+    table = table_of(low_bits, 2**12)
+    assert table[distances].tolist() == expected
+    assert table[0] == 2**24
+    assert (np.diff(table) <= 0).all()
 
 
 @pytest.mark.parametrize("bits", [8, 16])
@@ -35,6 +57,13 @@ def test_equal_codes_share_equally() -> None:
     codes, saturated = run(np.full((1, 4), -32768, np.int16), 16)
     assert codes.tolist() == [[16384] * 4]
     assert saturated == 0
+
+
+@pytest.mark.parametrize("n", [3, 1000, 4096])
+def test_the_division_is_exact_in_long_rows(n: int) -> None:
+    """Equal codes: 2**16 / n, rounded half up; a reciprocal alone would be one too small for some n."""
+    codes, _ = run(np.zeros((1, n), np.int16), 16)
+    assert np.unique(codes).tolist() == [(2**17 + n) // (2 * n)]
 
 
 def test_a_certain_element_saturates_at_the_largest_code() -> None:

@@ -34,7 +34,14 @@ def _record_macs(model, batch=1):
 
 
 def test_the_models_that_are_listed():
-    assert [info.name for info in list_models()] == ["digits"]
+    assert [(info.name, info.embedded) for info in list_models()] == [
+        ("digits", True),
+        ("ldm4-imagenet", False),
+        ("ldm4-bedrooms", False),
+        ("ldm8-churches", False),
+        ("dit-xl-2", False),
+        ("sd15", False),
+    ]
 
 
 def test_figures_of_digits(digits_model):

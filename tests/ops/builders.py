@@ -41,12 +41,14 @@ def transform_attributes(transform: Transform | None, channel_axis: int) -> dict
     }
 
 
-def make_weight(rng: np.random.Generator, shape: tuple[int, ...], bits: int) -> WeightCodes:
+def make_weight(
+    rng: np.random.Generator, shape: tuple[int, ...], bits: int, segments: int = 1
+) -> WeightCodes:
     """Random weights of ``bits``, the restricted extremes among them, scales around 2**-8."""
     high = 2 ** (bits - 1) - 1
     codes = rng.integers(-high, high + 1, shape).astype(np.int8)
     codes.flat[0], codes.flat[-1] = -high, high
-    return WeightCodes(codes, 2.0 ** rng.uniform(-10, -6, shape[0]), bits)
+    return WeightCodes.of(codes, 2.0 ** rng.uniform(-10, -6, (shape[0], segments)), bits)
 
 
 def prepare(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from hqsim.errors import NumericsError
 from hqsim.numerics import Format, Transform, signed_bits
-from hqsim.ops import OPERATORS
+from hqsim.ops import OPERATORS, WeightCodes
 from tests import naive
 from tests.ops.builders import carrier, make_node, make_weight, prepare, transform_attributes
 
@@ -39,9 +39,8 @@ def test_layers(seed, blocks, bits, unsigned, is_conv, order) -> None:
     transform = Transform("channel", order, bool(seed & 1)) if order else None
     length = blocks << order
     operand = Format(bits=bits[0], scales=(1.0,), signed=not unsigned)
-    weight = make_weight(rng, (3, length), bits[1])
+    weight = make_weight(rng, (3, length, 1, 1) if is_conv else (3, length), bits[1])
     if is_conv:
-        weight.codes.shape = (3, length, 1, 1)
         node = make_node(
             "conv2d",
             (3, 1, 1),
@@ -63,7 +62,7 @@ def test_layers(seed, blocks, bits, unsigned, is_conv, order) -> None:
     for row in effect:
         for codes in worst_codes(row, operand):
             x = codes.astype(operand.dtype).reshape((1, length, 1, 1) if is_conv else (1, length))
-            sums = operator.accumulate_integer(node, arrays, [x]).reshape(3)
+            sums = operator.sums_integer(node, arrays, [x])[0].reshape(3)
             assert sums.tolist() == (effect @ codes).tolist()
             assert signed_bits(int(sums.min()), int(sums.max())) <= bound.bits
             reached = max(reached, int(np.abs(sums).max()))
@@ -92,7 +91,7 @@ def test_a_convolution_along_width_reaches_its_worst_pixel() -> None:
     effect = folded(weight.codes.reshape(2, 96), transform)
     for codes in worst_codes(effect[0], operand):
         x = codes.astype(np.int8).reshape(1, 3, 1, 32)
-        sums = OPERATORS["conv2d"].accumulate_integer(node, arrays, [x])
+        sums, _ = OPERATORS["conv2d"].sums_integer(node, arrays, [x])
         assert sums.ravel().tolist() == (effect @ codes).tolist()
         assert np.abs(sums).max() <= bound.magnitude
     assert bound.magnitude == 64 * int(np.abs(weight.codes.astype(int)).sum(axis=(1, 2, 3)).max())
@@ -107,7 +106,7 @@ def test_the_bound_of_an_attention_product_is_reached(k, a_bits, b_bits, probabi
     bound = OPERATORS["matmul"].bound(node, arrays, [a, b])
     left = np.full((1, 1, 1, k), a.low or a.high, a.dtype)
     right = np.full((1, 1, k, 1), b.low, b.dtype)
-    (total,) = OPERATORS["matmul"].accumulate_integer(node, arrays, [left, right]).ravel().tolist()
+    (total,) = OPERATORS["matmul"].sums_integer(node, arrays, [left, right])[0].ravel().tolist()
     assert abs(total) == bound.magnitude
     assert bound.bits == signed_bits(-bound.magnitude, bound.magnitude)
 
@@ -116,8 +115,7 @@ def test_the_sum_type_follows_the_bound() -> None:
     """W8A8 with 255 * 127 * K: K = 66312 is the first that int32 does not hold."""
     for k, wide in ((66311, 0), (66312, 1)):
         assert (255 * 127 * k >= 2**31) == wide
-        weight = make_weight(np.random.default_rng(0), (1, k), 8)
-        weight.codes[:] = 127
+        weight = WeightCodes.of(np.full((1, k), 127, np.int8), np.array([2.0**-8]), 8)
         operand = Format(bits=8, scales=(1.0,), signed=False)
         node = make_node(
             "linear", (1,), parameters={"weight": "w"}, outputs=1, **transform_attributes(None, 1)
@@ -125,12 +123,12 @@ def test_the_sum_type_follows_the_bound() -> None:
         arrays = prepare(node, {"x": operand, "y": carrier(1e6)}, weights={"w": weight})
         assert arrays["wide"].tolist() == [wide]
         x = np.full((1, k), 255, operand.dtype)
-        assert OPERATORS["linear"].accumulate_integer(node, arrays, [x]).tolist() == [[255 * 127 * k]]
+        assert OPERATORS["linear"].sums_integer(node, arrays, [x])[0].tolist() == [[[255 * 127 * k]]]
 
 
 def test_a_rescale_that_could_leave_int64_is_refused() -> None:
-    weight = make_weight(np.random.default_rng(0), (2, 4), 4)
-    weight.scales[:] = [1.0, 1e-13]
+    codes = make_weight(np.random.default_rng(0), (2, 4), 4).codes
+    weight = WeightCodes.of(codes, np.array([1.0, 1e-13]), 4)
     node = make_node(
         "linear", (2,), parameters={"weight": "w", "bias": "b"}, outputs=2, **transform_attributes(None, 1)
     )

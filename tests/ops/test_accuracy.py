@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 
 from hqsim.ops import OPERATORS
@@ -36,6 +37,37 @@ def test_silu() -> None:
     x = np.random.default_rng(0).normal(0, 2, (4, 50000))
     reached, ideal = compare(make_node("silu", (50000,)), 1, [x])
     assert reached >= 83.5 - SLACK_DB
+    assert reached >= ideal - SLACK_DB
+
+
+@pytest.mark.parametrize("op", ["gelu", "gelu_tanh"])
+def test_gelu(op) -> None:
+    x = np.random.default_rng(0).normal(0, 2, (4, 50000))
+    reached, _ = compare(make_node(op, (50000,)), 1, [x])
+    assert reached >= 81.5 - SLACK_DB
+
+
+def test_layer_norm_of_320_elements() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(0.3, 1.5, (2, 64, 320))
+    parameters = {"g": rng.normal(1, 0.1, 320), "b": rng.normal(0, 0.1, 320)}
+    node = make_node("layer_norm", (64, 320), parameters={"weight": "g", "bias": "b"}, eps=1e-5)
+    reached, ideal = compare(node, 1, [x], parameters)
+    assert reached >= 84.9 - SLACK_DB
+    assert reached >= ideal - SLACK_DB
+
+
+@pytest.mark.parametrize("other", [(1, 320), (64, 320)])
+def test_product(other) -> None:
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(0, 1, (2, 64, 320)), rng.normal(0, 0.4, (2, *other))
+    reached, ideal = compare(make_node("product", (64, 320), inputs=("a", "b")), 2, [a, b])
+    assert reached >= ideal - SLACK_DB
+
+
+def test_one_plus_a_scale() -> None:
+    x = np.random.default_rng(0).normal(0, 0.4, (2, 1, 320))
+    reached, ideal = compare(make_node("offset", (1, 320), value=1.0), 1, [x])
     assert reached >= ideal - SLACK_DB
 
 

@@ -61,9 +61,20 @@ def test_the_table_holds_every_timestep() -> None:
 def test_rows_of_a_learned_table() -> None:
     table = np.random.default_rng(0).normal(size=(11, 6))
     output = full_scale(table)
-    node = make_node("embedding", (6,), parameters={"weight": "w"}, dim=6, rows=11)
+    node = make_node("embedding", (6,), parameters={"weight": "w"}, dim=6, tokens=0, rows=11)
     arrays = prepare(node, {"x": carrier(1.0), "y": output}, parameters={"w": table})
     labels = np.array([3, 10, 3, 0])
     codes, _ = run_both(node, arrays, [labels], output)
     assert np.abs(codes * output.scale - table[labels]).max() <= output.scale / 2 * (1 + 1e-9)
     assert OPERATORS["embedding"].shape(node, []) == (6,)
+
+
+def test_rows_of_a_context_are_whole_sequences() -> None:
+    table = np.random.default_rng(0).normal(size=(5, 3, 6))
+    output = full_scale(table)
+    node = make_node("embedding", (3, 6), parameters={"weight": "w"}, dim=6, tokens=3, rows=5)
+    arrays = prepare(node, {"x": carrier(1.0), "y": output}, parameters={"w": table})
+    labels = np.array([4, 0])
+    codes, _ = run_both(node, arrays, [labels], output)
+    assert np.abs(codes * output.scale - table[labels]).max() <= output.scale / 2 * (1 + 1e-9)
+    assert OPERATORS["embedding"].shape(node, []) == (3, 6)

@@ -67,11 +67,28 @@ def test_views_and_copies() -> None:
     check(make_node("upsample_nearest", (), factor=3), (3, 4, 5))
 
 
-@pytest.mark.parametrize("op", ["silu", "softmax", "rescale", "quantize"])
+@pytest.mark.parametrize("op", ["silu", "gelu", "gelu_tanh", "softmax", "rescale", "quantize"])
 def test_elementwise(op) -> None:
     check(make_node(op, ()), (3, 4, 5))
 
 
-@pytest.mark.parametrize("other", [(3, 4, 5), (3, 1, 1)])
-def test_add(other) -> None:
-    check(make_node("add", (), inputs=("a", "b")), (3, 4, 5), other)
+def test_constants() -> None:
+    check(make_node("scale", (), factor=0.5), (3, 4, 5))
+    check(make_node("offset", (), value=1.0), (3, 4, 5))
+    check(make_node("layer_norm", (), eps=1e-5), (4, 5))
+
+
+@pytest.mark.parametrize("image", [(4, 4), (5, 7)])
+def test_average_pool(image) -> None:
+    check(make_node("average_pool", (), factor=2), (3, *image))
+
+
+@pytest.mark.parametrize("axis", [1, 2, 3])
+def test_slice(axis) -> None:
+    check(make_node("slice", (), axis=axis, start=1, stop=3), (3, 4, 5))
+
+
+@pytest.mark.parametrize("op", ["add", "product"])
+@pytest.mark.parametrize("other", [(3, 4, 5), (3, 1, 1), (1, 4, 5)])
+def test_two_operands(op, other) -> None:
+    check(make_node(op, (), inputs=("a", "b")), (3, 4, 5), other)

@@ -8,6 +8,7 @@ import torch
 
 from hqsim.numerics import Format, Transform, operand_range
 from hqsim.ops import OPERATORS
+from hqsim.ops.sums import operand_exact, operand_integer
 from tests import naive
 from tests.ops.builders import (
     carrier,
@@ -26,6 +27,7 @@ TRANSFORMS = [
     Transform("channel", 5, False),
 ]
 SHAPE = (64, 3, 32)
+SYMMETRIC = {"zero_points": np.zeros(1, np.int64), "operand_range": np.array([[-(2**15), 2**15 - 1]])}
 CONV, LINEAR, QUANTIZE = OPERATORS["conv2d"], OPERATORS["linear"], OPERATORS["quantize"]
 
 
@@ -42,8 +44,8 @@ def block_matrix(transform: Transform, length: int) -> np.ndarray:
 def operands(transform: Transform, codes: np.ndarray) -> np.ndarray:
     """What the multiplier of a convolution sees, by both forms."""
     node = make_node("conv2d", SHAPE, **transform_attributes(transform, 1))
-    operand = CONV.inverse_integer(node, codes)
-    assert np.array_equal(operand, CONV.inverse_exact(node, codes))
+    operand = operand_integer(node, codes, 0, (-32768, 32767)).codes
+    assert np.array_equal(operand, operand_exact(node, codes, 0, transform))
     return operand.astype(np.int64)
 
 
@@ -83,9 +85,9 @@ def test_linear_inverse_at_run_time_equals_the_offline_fold(transform: Transform
     folded = weight.astype(np.int64) @ block_matrix(transform, 64)
     expected = codes.astype(np.int64) @ folded.T
     for wide in (0, 1):
-        arrays = {"weight": weight, "wide": np.array([wide])}
-        assert np.array_equal(LINEAR.accumulate_integer(node, arrays, [codes]), expected)
-    assert np.array_equal(LINEAR.accumulate_exact(node, arrays, [codes]), expected)
+        arrays = {**SYMMETRIC, "weight": weight, "wide": np.array([wide])}
+        assert np.array_equal(LINEAR.sums_integer(node, arrays, [codes])[0][0], expected)
+    assert np.array_equal(LINEAR.sums_exact(node, arrays, [codes])[0][0], expected)
 
 
 @pytest.mark.parametrize("stride", [1, 2])
@@ -107,8 +109,8 @@ def test_along_channels_a_convolution_folds_too(stride: int) -> None:
         padding=(1, 1, 1, 1),
         **transform_attributes(transform, 1),
     )
-    arrays = {"weight": weight, "wide": np.array([0])}
-    assert np.array_equal(CONV.accumulate_integer(node, arrays, [codes]), expected.numpy())
+    arrays = {**SYMMETRIC, "weight": weight, "wide": np.array([0])}
+    assert np.array_equal(CONV.sums_integer(node, arrays, [codes])[0][0], expected.numpy())
 
 
 @pytest.mark.parametrize("transform", [*TRANSFORMS, None])
@@ -134,7 +136,7 @@ def test_a_layer_is_the_product_of_the_dequantized_operand(transform: Transform 
         spread, n = codes @ block_matrix(transform, 32).T, transform.size
     else:
         spread, n = np.einsum("bchw,kc->bkhw", codes, block_matrix(transform, 64)), transform.size
-    real_weight = torch.from_numpy(weight.codes * weight.scales[:, None, None, None])
+    real_weight = torch.from_numpy(weight.codes * weight.scales[:, :, None, None])
     for entry, scale in enumerate(operand.scales):
         arrays = prepare(
             node, {"x": operand, "y": target}, parameters={"b": bias}, weights={"w": weight}, entry=entry
@@ -155,7 +157,7 @@ def test_fake_quantization_gives_the_same_codes_and_value(transform: Transform |
     x = make_codes(rng, source, (2, *SHAPE), "random")
     codes, saturated = run_both(node, prepare(node, {"x": source, "y": target}), [x], target)
     real = torch.from_numpy(x * source.scale)
-    fake_codes, value = QUANTIZE.fake(node, real, target.scale, target)
+    fake_codes, value = QUANTIZE.fake(node, real, target, 0)
     assert np.array_equal(codes, fake_codes.numpy())
     assert saturated > 0
     n = transform.size if transform else 1

@@ -22,9 +22,9 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
-from hqsim.kernels.elementwise import requantize
 from hqsim.numerics import Format, dyadic, shift_round_half_up
 from hqsim.ops.rescale import rescale_exact, rescale_integer
+from tests.oracle.layers import channel_factors, codes, linear_node, operand, whole_layer
 
 LAST = 2**47 - 1
 INT16 = Format(bits=16, scales=(1.0,))
@@ -70,20 +70,20 @@ def test_both_forms_are_single_round(value: int, multiplier: int, shift: int, ou
     assert int(shift_round_half_up(value * multiplier, shift)) == apply_scale_16(value, multiplier, shift)
 
 
-@pytest.mark.parametrize("dtype", [np.int32, np.int64])
-def test_per_channel(dtype: type[np.signedinteger]) -> None:
-    """int32 sums, and the wide sums of a layer that int32 cannot hold."""
-    rng = np.random.default_rng(0)
-    reach = 2**31 if dtype is np.int32 else 2**47
-    sums = rng.integers(-reach, reach, (2, 6, 50)).astype(dtype)
-    sums[0, :, 0], sums[1, :, 0] = -reach, reach - 1
-    factor = dyadic(2.0**15 / reach * 2.0 ** rng.uniform(-2, 1, 6))
-    codes = np.empty(sums.shape, np.int16)
-    limits = (np.int64(INT16.low), np.int64(INT16.high))
-    requantize(sums, factor.multiplier, factor.shift, np.zeros(6, np.int64), np.int64(0), *limits, codes)
-    for o, c, i in np.ndindex(sums.shape):
-        multiplier, shift = int(factor.multiplier[c]), int(factor.shift[c])
-        assert codes[o, c, i] == tosa_rescale(int(sums[o, c, i]), multiplier, shift, INT16)
+@pytest.mark.parametrize(("bits", "more"), [(8, 0), (16, 8)])
+@pytest.mark.parametrize("fill", ["random", "low", "high"])
+def test_per_channel(bits: int, more: int, fill: str) -> None:
+    """Sums of 32 bits, and the wide sums of a layer that int32 cannot hold."""
+    source = operand(bits)
+    x, weight = codes(source.low, source.high, (9, 8640), fill), codes(-127, 127, (6, 8640), "high")
+    factors = channel_factors(6, more)
+    result = whole_layer(linear_node(x, weight), x, source, weight, factors, INT16)
+    sums = x @ weight.T
+    assert (np.abs(sums).max() >= 2**31) == (bits == 16 and fill != "random")
+    for (row, channel), value in np.ndenumerate(sums):
+        assert result[row, channel] == tosa_rescale(
+            int(value), factors[0][channel], factors[1][channel], INT16
+        )
 
 
 @pytest.mark.parametrize(("value", "expected"), [(-5, -2), (-3, -1), (-1, 0), (1, 1), (3, 2), (5, 3)])

@@ -5,11 +5,20 @@ import re
 import pytest
 
 from hqsim.errors import InputError
+from hqsim.graph import Graph, Node, TensorType
 from hqsim.numerics import Format
 from hqsim.ops import OPERATORS, Multiply
 from hqsim.quantize import Recipe, load_recipe
 from hqsim.quantize.lower import lower, width_formats
-from hqsim.quantize.recipe import Activations, Attention, Carriers, Hadamard, LayerRule, Weights
+from hqsim.quantize.recipe import (
+    AccumulatorModel,
+    Activations,
+    Attention,
+    Carriers,
+    Hadamard,
+    LayerRule,
+    Weights,
+)
 
 
 def _layers(graph):
@@ -228,3 +237,115 @@ def test_a_rule_that_matches_nothing(tiny_model, match):
     )
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
         lower(tiny_model.graph, _with_rules(LayerRule(match="@first"), LayerRule(match=match)))
+
+
+def test_a_rule_may_change_every_option(tiny_model):
+    rule = LayerRule(
+        match="mid_block.resnets.0.conv1",
+        group_size=8,
+        symmetric=False,
+        per_timestep=False,
+        accumulator=AccumulatorModel(bits=20, overflow="saturate"),
+    )
+    lowered = lower(tiny_model.graph, _with_rules(rule))
+    for node in _weighted(lowered):
+        changed = node.name == rule.match
+        operand = lowered[node.inputs[0]].attributes
+        assert (operand["symmetric"], operand["per_timestep"]) == (not changed, not changed)
+        assert node.attributes["group_size"] == (8 if changed else None)
+        accumulator = (node.attributes["accumulator_bits"], node.attributes["accumulator_overflow"])
+        assert accumulator == ((20, "saturate") if changed else (None, "wrap"))
+
+
+def test_operands_with_zero_points(tiny_model):
+    """Unsigned but for probabilities, which have none; in the middle until calibration knows better."""
+    recipe = Recipe(activations=Activations(bits=5, symmetric=False))
+    lowered = lower(tiny_model.graph, recipe)
+    formats = width_formats(lowered, recipe, {})
+    for node in lowered:
+        if node.op == "quantize":
+            is_probability = lowered[node.inputs[0]].op == "softmax"
+            found = formats[node.name]
+            assert (found.bits, found.signed) == (8 if is_probability else 5, False)
+            assert found.zero_points == ((0,) if is_probability else (16,))
+
+
+def test_a_split_shortcut_has_a_quantizer_per_side(tiny_model):
+    """Only the 1x1 shortcuts read the concatenation itself; the norm still reads it whole."""
+    plain = lower(tiny_model.graph, Recipe())
+    split = lower(tiny_model.graph, Recipe(activations=Activations(split_shortcut=True)))
+    shortcuts = [node for node in _weighted(split) if len(node.inputs) == 2]
+    assert [node.name for node in shortcuts] == [
+        node.name for node in _weighted(plain) if plain[plain[node.inputs[0]].inputs[0]].op == "concat"
+    ]
+    assert len(shortcuts) == 4
+    for node in shortcuts:
+        assert node.inputs == (f"{node.name}.operand_0", f"{node.name}.operand_1")
+        sides = [split[split[name].inputs[0]] for name in node.inputs]
+        (concat,) = (other for other in split if other.inputs == tuple(side.name for side in sides))
+        assert concat.op == "concat"
+        assert node.attributes["sides"] == tuple(side.type.shape[0] for side in sides)
+        assert sum(node.attributes["sides"]) == concat.type.shape[0]
+
+
+def test_sides_of_a_split_shortcut_share_an_order(tiny_model):
+    """Sides of 16 and 8 channels: blocks of 8, though 16 alone would take more."""
+    recipe = Recipe(
+        activations=Activations(split_shortcut=True),
+        hadamard=Hadamard(kind="single", axis="channel", order=4),
+    )
+    lowered = lower(tiny_model.graph, recipe)
+    orders = {
+        node.attributes["sides"]: node.attributes["hadamard_order"]
+        for node in _weighted(lowered)
+        if len(node.inputs) == 2
+    }
+    assert orders == {(16, 16): 4, (16, 8): 3, (8, 8): 3}
+
+
+def test_where_a_fold_exists(tiny_model):
+    """Along channels, where no group of weights cuts a block."""
+
+    def realisations(**options):
+        hadamard = Hadamard(kind="single", order=3, realisation="fold", axis=options.pop("axis"))
+        lowered = lower(tiny_model.graph, Recipe(hadamard=hadamard, **options))
+        found = {}
+        for node in _weighted(lowered):
+            if node.attributes["hadamard_order"]:
+                found.setdefault(node.op, set()).add(node.attributes["hadamard_realisation"])
+        return found
+
+    assert realisations(axis="channel") == {"conv2d": {"fold"}, "linear": {"fold"}}
+    assert realisations(axis="width") == {"conv2d": {"runtime"}, "linear": {"fold"}}
+    assert realisations(axis="channel", weights=Weights(group_size=8))["linear"] == {"fold"}
+    assert realisations(axis="channel", weights=Weights(group_size=4))["linear"] == {"runtime"}
+
+
+@pytest.mark.parametrize(("axis", "convolutions"), [("none", {0}), ("channel", {0, 3, 4})])
+def test_double(tiny_model, axis, convolutions):
+    recipe = Recipe(hadamard=Hadamard(kind="double", axis=axis, order=4))
+    lowered = lower(tiny_model.graph, recipe)
+    orders = {"conv2d": set(), "linear": set()}
+    for node in _weighted(lowered):
+        orders[node.op].add(node.attributes["hadamard_order"])
+        assert node.attributes["hadamard_kind"] == "double"
+    assert orders == {"conv2d": convolutions, "linear": {3, 4}}
+
+
+def test_a_concatenation_that_nobody_reads_any_more_goes():
+    def conv(name, source, outputs):
+        attributes = {"kernel": (outputs, 1, 1), "stride": 1, "padding": (0, 0, 0, 0), "groups": 1}
+        weights = {"weight": f"{name}.weight"}
+        return Node(name, "conv2d", (source,), TensorType((outputs, 4, 4)), attributes, weights)
+
+    nodes = (
+        Node("sample", "input", (), TensorType((2, 4, 4))),
+        conv("left", "sample", 8),
+        conv("right", "sample", 4),
+        Node("both", "concat", ("left", "right"), TensorType((12, 4, 4)), {"axis": 1}),
+        conv("out", "both", 2),
+    )
+    for split in (False, True):
+        lowered = lower(Graph(nodes, "out"), Recipe(activations=Activations(split_shortcut=split)))
+        assert ("both" in lowered) == (not split)
+        assert len(lowered["out"].inputs) == 1 + split

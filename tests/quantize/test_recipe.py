@@ -18,8 +18,11 @@ def recipe_file(tmp_path):
     return write
 
 
-@pytest.mark.parametrize("method", ["hqdm", "hqdm-channel", "ptq"])
-@pytest.mark.parametrize(("weights", "activations"), [(4, 4), (8, 8), (2, 8), (3, 5)])
+METHODS = ["hqdm", "hqdm-channel", "ptq", "ptq-asym", "double"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("weights", "activations"), [(4, 4), (8, 8), (2, 8), (3, 5), (4, 16)])
 def test_method_and_widths_compose(method, weights, activations):
     recipe = load_recipe(f"{method}-w{weights}a{activations}")
     assert recipe.name == f"{method}-w{weights}a{activations}"
@@ -36,7 +39,7 @@ def test_hqdm_channel_is_our_own():
     assert (hadamard.kind, hadamard.axis, hadamard.order, hadamard.signs) == ("single", "channel", 3, True)
 
 
-@pytest.mark.parametrize("method", ["hqdm", "hqdm-channel", "ptq"])
+@pytest.mark.parametrize("method", METHODS)
 def test_first_and_last_layers_have_8_bits(method):
     rules = load_recipe(f"{method}-w4a4").layers
     assert [(rule.match, rule.weight_bits, rule.activation_bits) for rule in rules] == [
@@ -45,12 +48,20 @@ def test_first_and_last_layers_have_8_bits(method):
     ]
 
 
-def test_plain_ptq_has_no_transform():
-    assert load_recipe("ptq-w8a8").hadamard.kind == "none"
+@pytest.mark.parametrize(("name", "symmetric"), [("ptq-w8a8", True), ("ptq-asym-w8a8", False)])
+def test_plain_ptq_has_no_transform(name, symmetric):
+    recipe = load_recipe(name)
+    assert (recipe.hadamard.kind, recipe.activations.symmetric) == ("none", symmetric)
+
+
+def test_double_is_the_papers_comparison():
+    """Linear layers only: along the width it does not exist."""
+    hadamard = load_recipe("double-w4a4").hadamard
+    assert (hadamard.kind, hadamard.axis, hadamard.order) == ("double", "none", 5)
 
 
 def test_every_method_is_listed_and_loads():
-    assert {"hqdm", "hqdm-channel", "ptq"} <= set(list_recipes())
+    assert set(METHODS) <= set(list_recipes())
     for method in list_recipes():
         assert load_recipe(f"{method}-w4a4").description
 
@@ -72,38 +83,44 @@ def test_an_unknown_name_suggests_the_nearest(name, nearest):
 
 
 @pytest.mark.parametrize(
-    ("name", "what", "bits"),
+    ("name", "what", "bits", "allowed"),
     [
-        ("hqdm-w1a4", "weights", 1),
-        ("hqdm-w9a4", "weights", 9),
-        ("ptq-w4a1", "activations", 1),
-        ("ptq-w4a16", "activations", 16),
+        ("hqdm-w1a4", "weights", 1, "2 to 8"),
+        ("hqdm-w9a4", "weights", 9, "2 to 8"),
+        ("ptq-w16a8", "weights", 16, "2 to 8"),
+        ("ptq-w4a1", "activations", 1, "2 to 8, or 16"),
+        ("ptq-w4a12", "activations", 12, "2 to 8, or 16"),
     ],
 )
-def test_widths_outside_2_to_8(name, what, bits):
-    message = rf"^recipe '{name}': {what}: got {bits} bits, allowed 2 to 8 \(as in '-w4a4'\)$"
+def test_widths_that_do_not_exist(name, what, bits, allowed):
+    message = rf"^recipe '{name}': {what}: got {bits} bits, allowed {allowed} \(as in '-w4a4'\)$"
     with pytest.raises(InputError, match=message):
         load_recipe(name)
 
 
 def test_a_file(recipe_file):
     path = recipe_file(
-        "weights: {bits: 3}\n"
-        "activations: {bits: 6, per_timestep: false}\n"
+        "weights: {bits: 3, group_size: 64}\n"
+        "activations: {bits: 6, symmetric: false, per_timestep: false, split_shortcut: true}\n"
         "attention: {operand_bits: 5, probability_bits: 7}\n"
         "carriers: {bits: 12, margin: 1.5}\n"
-        "hadamard: {kind: single, axis: channel, order: 2, signs: true, partial: identity}\n"
-        "layers:\n  - {match: 'mid_block.*', weight_bits: 8}\n"
+        "hadamard: {kind: single, axis: channel, order: 2, signs: true, partial: identity,\n"
+        "  realisation: fold}\n"
+        "accumulator: {bits: 20, overflow: saturate}\n"
+        "layers:\n  - {match: 'mid_block.*', weight_bits: 8, symmetric: true, accumulator: {bits: null}}\n"
     )
     recipe = load_recipe(path)
     assert recipe.name == "mine"
     assert (recipe.weights.bits, recipe.activations.bits, recipe.activations.per_timestep) == (3, 6, False)
     assert (recipe.attention.operand_bits, recipe.attention.probability_bits) == (5, 7)
     assert (recipe.carriers.bits, recipe.carriers.margin) == (12, 1.5)
-    assert recipe.hadamard.partial == "identity"
-    assert [(rule.match, rule.weight_bits, rule.activation_bits) for rule in recipe.layers] == [
-        ("mid_block.*", 8, None)
-    ]
+    assert (recipe.hadamard.partial, recipe.hadamard.realisation) == ("identity", "fold")
+    assert recipe.weights.group_size == 64
+    assert (recipe.activations.symmetric, recipe.activations.split_shortcut) == (False, True)
+    assert (recipe.accumulator.bits, recipe.accumulator.overflow) == (20, "saturate")
+    (rule,) = recipe.layers
+    assert (rule.match, rule.weight_bits, rule.activation_bits) == ("mid_block.*", 8, None)
+    assert (rule.symmetric, rule.split_shortcut, rule.accumulator.bits) == (True, None, None)
 
 
 def test_a_file_may_name_itself(recipe_file):
@@ -111,17 +128,35 @@ def test_a_file_may_name_itself(recipe_file):
 
 
 WIDTH = "must be an integer, at least 2, at most 8, not"
+ACTIVATION_WIDTH = "must be one of 2, 3, 4, 5, 6, 7, 8, 16, not"
 REFUSED = {
     "1 bit": ("weights: {bits: 1}\n", f"1:17: weights.bits: {WIDTH} 1"),
-    "9 bits": ("activations:\n  bits: 9\n", f"2:9: activations.bits: {WIDTH} 9"),
+    "9 bits": ("activations:\n  bits: 9\n", f"2:9: activations.bits: {ACTIVATION_WIDTH} 9"),
     "text": ("weights: {bits: '4'}\n", f"1:17: weights.bits: {WIDTH} '4' (write the number without quotes)"),
     "nested key": (
         "weights:\n  bit: 4\n",
-        "2:3: weights.bit: unknown key (did you mean 'bits'?); allowed: bits",
+        "2:3: weights.bit: unknown key (did you mean 'bits'?); allowed: bits, group_size",
     ),
     "method": (
+        "hadamard: {kind: triple}\n",
+        "1:18: hadamard.kind: must be one of 'none', 'single', 'double', not 'triple' "
+        "(did you mean 'single'?)",
+    ),
+    "double along width": (
         "hadamard: {kind: double}\n",
-        "1:18: hadamard.kind: must be one of 'none', 'single', not 'double'",
+        "1:11: hadamard: kind 'double' does not exist along axis 'width'; set axis to 'none' or to 'channel'",
+    ),
+    "double, folded": (
+        "hadamard: {kind: double, axis: none, realisation: fold}\n",
+        "1:11: hadamard: realisation 'fold' is one of kind 'single'; 'double' has no inverse",
+    ),
+    "accumulator": (
+        "accumulator: {bits: 4}\n",
+        "1:21: accumulator.bits: must be an integer, at least 8, at most 48, not 4",
+    ),
+    "group": (
+        "weights: {group_size: 1}\n",
+        "1:23: weights.group_size: must be an integer, at least 2, not 1",
     ),
     "order": (
         "hadamard: {order: 7}\n",
@@ -158,7 +193,7 @@ def test_a_broken_file_says_where(recipe_file, name):
 
 def test_an_unknown_key_lists_what_is_allowed(recipe_file):
     path = recipe_file("weights: {bits: 4}\nactivation: {bits: 4}\n")
-    message = f"{path}:2:1: activation: unknown key (did you mean 'activations'?); allowed: activations, "
+    message = f"{path}:2:1: activation: unknown key (did you mean 'activations'?); allowed: accumulator, "
     with pytest.raises(InputError, match=f"^{re.escape(message)}"):
         load_recipe(path)
 

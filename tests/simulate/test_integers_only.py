@@ -1,6 +1,7 @@
 """Nothing between the noise codes and the image codes is floating point."""
 
 import importlib
+from dataclasses import fields, is_dataclass
 
 import numpy as np
 import pytest
@@ -10,18 +11,25 @@ from hqsim.simulate import CodeExecutor
 from hqsim.simulate.sampler import resolve_settings, sample
 
 KERNELS = {
-    "conv": ["conv2d_accumulate"],
-    "elementwise": ["add_rescaled", "requantize"],
-    "fwht": ["inverse_blocks", "quantize_blocks"],
-    "gemm": ["matmul_accumulate"],
+    "broadcast": ["add_broadcast"],
+    "group_norm": ["group_normalize"],
     "lut": ["gate"],
-    "norm": ["normalize"],
-    "softmax": ["softmax"],
+    "product": ["multiply_codes"],
+    "rescale": ["add_rescaled", "rescale"],
+    "softmax": ["exponentials", "softmax"],
+    "transform": ["invert_transform", "quantize_transformed"],
 }
 
 
 def _assert_integer(what, value):
-    assert np.asarray(value).dtype.kind in "iu", f"{what}: {np.asarray(value).dtype}"
+    """Check a number or an array, or each of those in a tuple or a dataclass."""
+    if is_dataclass(value):
+        value = tuple(getattr(value, field.name) for field in fields(value))
+    if isinstance(value, tuple):
+        for part in value:
+            _assert_integer(what, part)
+    elif value is not None:
+        assert np.asarray(value).dtype.kind in "iub", f"{what}: {np.asarray(value).dtype}"
 
 
 @pytest.fixture

@@ -1,0 +1,93 @@
+"""Element-wise rescales with a repeated operand: sum, product, and the addition of a constant."""
+
+from __future__ import annotations
+
+import numpy as np
+from numba import prange
+
+from hqsim.kernels.jit import kernel
+from hqsim.kernels.scalar import clamp, round_shift
+
+
+@kernel
+def add_broadcast(a, b, multiplier_a, multiplier_b, shift, low, high, codes):
+    """Write ``clamp(round_shift(a * multiplier_a + b * multiplier_b, shift))``; return what saturated.
+
+    ``a`` and ``codes`` are ``[outer, middle, inner]``, ``b`` is ``[outer, 1, inner]`` (the same for all of
+    ``middle``) or ``[outer, middle, 1]`` (the same for all of ``inner``).
+    """
+    outer, middle, inner = a.shape
+    saturated = 0
+    for row in prange(outer * middle):
+        index, position = row // middle, row % middle
+        clipped = 0
+        if b.shape[2] == inner:
+            for i in range(inner):
+                total = a[index, position, i] * multiplier_a + b[index, 0, i] * multiplier_b
+                value = round_shift(total, shift)
+                code = clamp(value, low, high)
+                clipped += value != code
+                codes[index, position, i] = code
+        else:
+            addend = b[index, position, 0] * multiplier_b
+            for i in range(inner):
+                value = round_shift(a[index, position, i] * multiplier_a + addend, shift)
+                code = clamp(value, low, high)
+                clipped += value != code
+                codes[index, position, i] = code
+        saturated += clipped
+    return saturated
+
+
+@kernel
+def multiply_broadcast(a, b, multiplier, shift, low, high, codes):
+    """Write ``clamp(round_shift(a * b * multiplier, shift))``; return the number of saturated codes.
+
+    ``a`` and ``codes`` are ``[outer, middle, inner]``; ``b`` has that shape, or length 1 along ``middle`` or
+    along ``inner``.
+    """
+    outer, middle, inner = a.shape
+    saturated = 0
+    for row in prange(outer * middle):
+        index, position = row // middle, row % middle
+        source = position if b.shape[1] == middle else 0
+        clipped = 0
+        if b.shape[2] == inner:
+            for i in range(inner):
+                product = np.int64(a[index, position, i]) * b[index, source, i]
+                value = round_shift(product * multiplier, shift)
+                code = clamp(value, low, high)
+                clipped += value != code
+                codes[index, position, i] = code
+        else:
+            factor = b[index, source, 0] * multiplier
+            for i in range(inner):
+                value = round_shift(a[index, position, i] * factor, shift)
+                code = clamp(value, low, high)
+                clipped += value != code
+                codes[index, position, i] = code
+        saturated += clipped
+    return saturated
+
+
+@kernel
+def add_constant(x, table, multiplier, shift, fraction, low, high, codes):
+    """Write ``clamp(round_shift(x * multiplier + table * 2**(shift - fraction), shift))``.
+
+    ``x`` and ``codes`` are ``[rows, inner]``; ``table`` is int64 ``[period, inner]``, row ``r`` uses its row
+    ``r % period``, and counts ``2**-fraction`` of an output code. Returns the number of saturated codes.
+    """
+    rows, inner = x.shape
+    period = table.shape[0]
+    places = shift - fraction
+    saturated = 0
+    for row in prange(rows):
+        source = row % period
+        clipped = 0
+        for i in range(inner):
+            value = round_shift(x[row, i] * multiplier + (table[source, i] << places), shift)
+            code = clamp(value, low, high)
+            clipped += value != code
+            codes[row, i] = code
+        saturated += clipped
+    return saturated

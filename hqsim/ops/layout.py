@@ -1,0 +1,61 @@
+"""How element-wise kernels view arrays: in the order in which they lie in memory, and beside a repeated one.
+
+Four-dimensional codes ``[b, c, h, w]`` may lie channels last, as ``[b, h, w, c]``; results then do too. The
+second operand of a sum or product has the first one's shape, or length 1 along one run of neighbouring axes:
+``[c, 1, 1]`` over pixels, ``[1, c]`` over tokens.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from hqsim.graph.broadcast import repeated_axes
+
+CHANNELS_LAST = (0, 2, 3, 1)
+CHANNELS_FIRST = (0, 3, 1, 2)
+
+
+def is_channels_last(x: np.ndarray) -> bool:
+    """Whether ``x [b, c, h, w]`` lies in memory as ``[b, h, w, c]``."""
+    return x.ndim == 4 and not x.flags.c_contiguous and x.transpose(CHANNELS_LAST).flags.c_contiguous
+
+
+def in_memory_order(x: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Return ``x`` contiguous, channels last where it lies so, and the order of axes that undoes it."""
+    if is_channels_last(x):
+        return x.transpose(CHANNELS_LAST), CHANNELS_FIRST
+    return np.ascontiguousarray(x), tuple(range(x.ndim))
+
+
+def paired_views(
+    a: np.ndarray, b: np.ndarray, dtype: np.dtype
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return ``a [outer, middle, inner]``, ``b`` beside it, a new array, and that array in the view of ``a``.
+
+    ``b`` is ``[outer, 1, inner]``, ``[outer, middle, 1]`` or as large as ``a``. The new array of ``dtype``
+    has the shape and the memory layout of ``a`` (contiguous for ``[1, 1, w]`` beside channels last).
+    """
+    if is_channels_last(a):
+        moved, other = a.transpose(CHANNELS_LAST), b.transpose(CHANNELS_LAST)
+        if repeated_axes(moved.shape, other.shape) is not None:
+            view, beside, codes, flat = paired_views(moved, other, dtype)
+            return view, beside, codes.transpose(CHANNELS_FIRST), flat
+    a, b = np.ascontiguousarray(a), np.ascontiguousarray(b)
+    run = repeated_axes(a.shape, b.shape)
+    assert run is not None
+    first, last = run
+    outer, middle, inner = (
+        math.prod(a.shape[:first]),
+        math.prod(a.shape[first:last]),
+        math.prod(a.shape[last:]),
+    )
+    if first == last:
+        shape = repeated = (1, a.size // a.shape[-1], a.shape[-1])
+    elif inner == 1:
+        shape, repeated = (1, outer, middle), (1, outer, 1)
+    else:
+        shape, repeated = (outer, middle, inner), (outer, 1, inner)
+    codes = np.empty(a.shape, dtype)
+    return a.reshape(shape), b.reshape(repeated), codes, codes.reshape(shape)

@@ -1,0 +1,57 @@
+"""Element-wise product, one rescale: ``clamp(rhu(q1 q2 M, s))``, ``M * 2**-s = s1 s2 / s_out``.
+
+The second operand may be repeated: ``[c, 1, 1]`` over pixels, ``[1, c]`` over tokens.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from hqsim.numerics import shift_round_half_up
+from hqsim.ops.base import Operator, exact_clamp, scalar
+from hqsim.ops.layout import paired_views
+from hqsim.ops.rescale import rescale_arrays
+
+
+class Product(Operator):
+    """Gating (GEGLU, adaptive norms): ``[...] * [...]``, the first input has the shape of the result."""
+
+    name = "product"
+
+    def evaluate(self, node, inputs, parameters):
+        """Torch product."""
+        return inputs[0] * inputs[1]
+
+    def prepare(self, node, preparation):
+        """``s_1 * s_2 / s_out``."""
+        a, b = preparation.inputs(node)
+        return rescale_arrays(np.array([a.scale * b.scale / preparation.output(node).scale]), node.name)
+
+    def integer(self, node, arrays, inputs, output):
+        """Kernel ``multiply_broadcast``."""
+        from hqsim.kernels.broadcast import multiply_broadcast
+
+        a, b, codes, flat = paired_views(inputs[0], inputs[1], output.dtype)
+        saturated = multiply_broadcast(
+            a,
+            b,
+            scalar(arrays["multiplier"]),
+            scalar(arrays["shift"]),
+            np.int64(output.low),
+            np.int64(output.high),
+            flat,
+        )
+        return codes, int(saturated)
+
+    def exact(self, node, arrays, inputs, output):
+        """Plain int64 with numpy broadcasting."""
+        product = inputs[0].astype(np.int64) * inputs[1].astype(np.int64)
+        return exact_clamp(shift_round_half_up(product * arrays["multiplier"], arrays["shift"]), output)
+
+    def record(self, node, context):
+        """One product and one rescale per element."""
+        record = self.vector_record(node, context)
+        elements = record.output.elements
+        return replace(record, vector={"multiply": elements, "rescale": elements})

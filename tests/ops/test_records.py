@@ -1,0 +1,130 @@
+"""Layer records of a convolution under every option, counted by hand.
+
+32 channels of 8 x 16 pixels, 16 outputs, a 3 x 3 kernel with padding 1: 128 pixels, 288 products each.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from hqsim.graph import Graph, LayerRecord, Node, TensorType
+from hqsim.ops.records import layer_records
+from hqsim.quantize import Recipe
+from hqsim.quantize.lower import lower, width_formats
+from hqsim.quantize.recipe import AccumulatorModel, Activations, Hadamard, Weights
+
+PIXELS, OUTPUTS, TERMS = 8 * 16, 16, 32 * 9
+CHANNEL = {"kind": "single", "axis": "channel", "order": 3}
+
+
+def records(recipe: Recipe, groups: int = 1) -> tuple[LayerRecord, LayerRecord]:
+    """The records of the quantizer and of the convolution behind it."""
+    sample = Node("sample", "input", (), TensorType((32, 8, 16)))
+    conv = Node(
+        "conv",
+        "conv2d",
+        ("sample",),
+        TensorType((OUTPUTS, 8, 16)),
+        {"kernel": (OUTPUTS, 3, 3), "stride": 1, "padding": (1, 1, 1, 1), "groups": groups},
+        {"weight": "w", "bias": "b"},
+    )
+    lowered = lower(Graph((sample, conv), "conv"), recipe)
+    formats = width_formats(lowered, recipe, {})
+    found = layer_records(lowered, formats, images=1, guided=False, table_steps=10)
+    by_name = {record.name: record for record in found}
+    return by_name["conv.operand"], by_name["conv"]
+
+
+def test_plain() -> None:
+    operand, conv = records(Recipe())
+    assert (operand.hadamard, conv.hadamard) == ((), ())
+    work = conv.matrix
+    assert (work.m, work.n, work.k, work.count, work.segments) == (PIXELS, OUTPUTS, TERMS, 1, 1)
+    assert (work.a_storage_bits, work.a_multiplier_bits) == (4, 4)
+    assert (work.w_storage_bits, work.w_multiplier_bits) == (4, 4)
+    assert work.accumulator_bits == (8 * 7 * TERMS).bit_length() + 1
+    assert conv.weights.size_bytes == OUTPUTS * TERMS / 2
+    assert conv.vector == {"requantize": PIXELS * OUTPUTS}
+    assert conv.table_bytes == (2 + 1 + 4) * OUTPUTS
+    assert conv.table_bytes_all_steps == (10 * 3 + 4) * OUTPUTS
+    assert (operand.table_bytes, operand.table_bytes_all_steps) == (3, 30)
+
+
+def test_grouped() -> None:
+    work = records(Recipe(), groups=4)[1].matrix
+    assert (work.m, work.n, work.k, work.count) == (PIXELS, OUTPUTS // 4, TERMS // 4, 4)
+    assert work.macs == PIXELS * OUTPUTS * TERMS // 4
+
+
+@pytest.mark.parametrize("kind", ["single", "double"])
+def test_forward_blocks(kind: str) -> None:
+    operand, conv = records(Recipe(hadamard=Hadamard(**CHANNEL | {"kind": kind})))
+    (work,) = operand.hadamard
+    assert (work.kind, work.axis, work.direction) == (kind, "channel", "forward")
+    assert (work.order, work.blocks) == (3, 32 * PIXELS // 8)
+    assert [inverse.direction for inverse in conv.hadamard] == (["inverse"] if kind == "single" else [])
+    assert conv.matrix.a_multiplier_bits == (7 if kind == "single" else 4)
+
+
+def test_run_time() -> None:
+    _, conv = records(Recipe(hadamard=Hadamard(**CHANNEL)))
+    (work,) = conv.hadamard
+    assert (work.kind, work.order, work.blocks) == ("single", 3, 32 * PIXELS // 8)
+    assert (conv.matrix.a_storage_bits, conv.matrix.a_multiplier_bits) == (4, 7)
+    assert conv.matrix.accumulator_bits == (64 * 7 * TERMS).bit_length() + 1
+
+
+def test_fold() -> None:
+    """No inverse, weights of 4 + 3 bits in memory and in the multiplier."""
+    _, conv = records(Recipe(hadamard=Hadamard(**CHANNEL, realisation="fold")))
+    assert conv.hadamard == ()
+    assert (conv.matrix.a_multiplier_bits, conv.matrix.w_multiplier_bits) == (4, 7)
+    assert conv.weights.size_bytes == OUTPUTS * TERMS * 7 / 8
+    assert conv.matrix.accumulator_bits == (8 * 56 * TERMS).bit_length() + 1
+
+
+def test_parity_along_channels() -> None:
+    """One bit less, and one addition per output, tap and block of channels."""
+    _, conv = records(Recipe(hadamard=Hadamard(**CHANNEL, realisation="parity")))
+    assert conv.hadamard[0].direction == "inverse"
+    assert conv.matrix.a_multiplier_bits == 6
+    assert conv.vector["add"] == PIXELS * OUTPUTS * 9 * 32 // 8
+
+
+def test_parity_along_the_width() -> None:
+    """Two blocks of 8 columns: of 16 columns the middle two meet both, the others one."""
+    hadamard = Hadamard(kind="single", axis="width", order=3, realisation="parity")
+    _, conv = records(Recipe(hadamard=hadamard))
+    assert conv.vector["add"] == 8 * (14 + 2 * 2) * OUTPUTS * 32 * 3
+
+
+def test_groups_of_weights() -> None:
+    """Four accumulators of 8 channels, four factors and four products in front of the rounding."""
+    _, conv = records(Recipe(weights=Weights(group_size=8)))
+    assert conv.matrix.segments == 4
+    assert conv.matrix.accumulator_bits == (8 * 7 * 8 * 9).bit_length() + 1
+    assert conv.vector == {"requantize": 4 * PIXELS * OUTPUTS}
+    assert conv.table_bytes == (4 * 2 + 1 + 4) * OUTPUTS
+
+
+def test_zero_points() -> None:
+    """Unsigned codes keep their bits; a zero-point per table entry, its share of every sum beside it."""
+    operand, conv = records(Recipe(activations=Activations(symmetric=False)))
+    assert conv.matrix.a_multiplier_bits == 4
+    assert operand.table_bytes == 3.5
+    assert conv.table_bytes == (3 + 4 + 4) * OUTPUTS
+    _, transformed = records(Recipe(activations=Activations(symmetric=False), hadamard=Hadamard(**CHANNEL)))
+    assert transformed.matrix.a_multiplier_bits == 7
+    assert transformed.table_bytes == (3 + 4) * OUTPUTS
+
+
+@pytest.mark.parametrize(("bits", "found"), [(8, 8), (40, 15)])
+def test_modelled_accumulators(bits: int, found: int) -> None:
+    """What the layer has, and no more than it needs: 8 * 7 * 288 takes 14 bits and a sign."""
+    _, conv = records(Recipe(accumulator=AccumulatorModel(bits=bits)))
+    assert conv.matrix.accumulator_bits == found
+
+
+def test_16_bits() -> None:
+    _, conv = records(Recipe(activations=Activations(bits=16), hadamard=Hadamard(**CHANNEL)))
+    assert (conv.matrix.a_storage_bits, conv.matrix.a_multiplier_bits) == (16, 19)
