@@ -8,7 +8,7 @@ BIN       := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint slow demo clean
+.PHONY: help install test lint bench slow demo clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ lint: $(INSTALLED)  ## Check style, types and import directions
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+bench: $(INSTALLED)  ## Measure speed beside torch and write benchmarks/RESULTS.md (nothing else should run)
+	$(BIN)/python benchmarks/speed.py
 
 slow: $(INSTALLED)  ## Run the slow tests
 	$(BIN)/python -m pytest -m slow

@@ -147,12 +147,14 @@ def _store_bits(values, target):
 def invert_transform(codes, signs, zero, halve, operand, parity):
     """Write the integer inverse ``signs * ((codes - zero) Ĥ)`` (un-normalised) into ``operand``.
 
-    With ``halve``, for ``inner`` above 1, the operand is ``floor(value / 2)``, one bit narrower, and
-    ``parity`` uint8 ``[outer, length / n, inner]`` holds the lost bit, which all values of a block share.
-    ``codes`` may be ``operand`` itself.
+    With ``halve`` the operand is ``floor(value / 2)``, one bit narrower. The lost bit, which all values of a
+    block share, goes to ``parity`` uint8 ``[outer, length / n, inner]``; when ``inner`` is 1, it goes twice
+    to the end of each row of the operand, which is ``2 * length / n`` longer. ``codes`` may be ``operand``
+    itself.
     """
     outer, length, inner = codes.shape
     n = signs.shape[0]
+    blocks, places = length // n, 1 if halve else 0
     if inner == 1:
         padded = (length + max(n, ROW) - 1) // max(n, ROW) * max(n, ROW)
         row_signs = np.empty(length, np.int32)
@@ -163,10 +165,12 @@ def invert_transform(codes, signs, zero, halve, operand, parity):
             _centre(codes[row, :, 0], np.int32(zero), values)
             _row_butterflies(values, n)
             _sign_each(values[:length], row_signs)
-            _store_signed(values, np.int32(1), 0, operand[row, :, 0])
+            _store_signed(values, np.int32(1), places, operand[row, :length, 0])
+            if halve:
+                _store_bits(values[:length:n], operand[row, length : length + blocks, 0])
+                _store_bits(values[:length:n], operand[row, length + blocks :, 0])
         return
-    blocks, groups = length // n, (inner + LANES - 1) // LANES
-    places = 1 if halve else 0
+    groups = (inner + LANES - 1) // LANES
     for unit in prange(outer * blocks * groups):
         row, start = unit // (blocks * groups), unit // groups % blocks * n
         first = unit % groups * LANES

@@ -5,7 +5,8 @@ other product takes its sums in steps (``ops/sums.py``). How the operand enters 
 own choice, by range and CPU, and does not change a code:
 
     eight     8-bit rows; signed codes are shifted by 128, and 128 times the weights' sum is subtracted
-    halved    a = 2 a' + p: a' fits 8 bits, p is one bit per block of a transform along the width
+    halved    a = 2 a' + p: a' fits 8 bits, p is one bit per block of the transform; along the channels the
+              bits lengthen the rows, along the width they are a small product of their own
     sixteen   16-bit rows, for everything else and for CPUs without AVX-512 VNNI
 """
 
@@ -42,7 +43,7 @@ class Window:
 class PackedLayer:
     """Weights of a layer as the kernels want them, and how its operand enters them.
 
-    ``halved``: its operand is multiplied as ``2 a' + p``, 8 bits and a parity bit per block of the width.
+    ``halved``: its operand is multiplied as ``2 a' + p``, 8 bits and a parity bit per block.
     """
 
     panels: Panels
@@ -68,14 +69,25 @@ def pack_layer(node: Node, weight: np.ndarray, low: int, high: int) -> PackedLay
 
     inverse, sixteen = inverse_of(node), fastest_form(eight_bits=False)
     fits = fastest_form(eight_bits=True) == EIGHT and _is_int8(int(weight.min()), int(weight.max()))
-    taps = np.ascontiguousarray(weight.transpose(0, 2, 3, 1)).reshape(1, len(weight), -1, weight.shape[1])
+    plain = np.ascontiguousarray(weight.transpose(0, 2, 3, 1)).reshape(1, len(weight), -1, weight.shape[1])
     # Without an inverse the codes themselves are the rows: 8 bits, signed or unsigned.
     if fits and (high - low <= 255 if inverse is None else _is_int8(low, high)):
-        return PackedLayer(pack_panels(taps, EIGHT), eight=True)
-    halves = inverse is not None and inverse.axis == "width" and weight.shape[1] > 1
-    if fits and halves and _is_int8(low >> 1, high >> 1):
-        return PackedLayer(pack_panels(taps, EIGHT), eight=True, halved=True)
-    return PackedLayer(pack_panels(taps, sixteen), eight=False)
+        return PackedLayer(pack_panels(plain, EIGHT), eight=True)
+    if fits and inverse is not None and _is_int8(low >> 1, high >> 1):
+        if inverse.axis == "width" and weight.shape[1] > 1:
+            return PackedLayer(pack_panels(plain, EIGHT), eight=True, halved=True)
+        if inverse.axis == "channel":
+            longer = _with_block_sums(plain, inverse.size)
+            if _is_int8(int(longer.min()), int(longer.max())):
+                return PackedLayer(pack_panels(longer, EIGHT), eight=True, halved=True)
+    return PackedLayer(pack_panels(plain, sixteen), eight=False)
+
+
+def _with_block_sums(taps: np.ndarray, size: int) -> np.ndarray:
+    """Return twice the weights, and of every block its sum in two halves: what ``[a', p, p]`` is multiplied by."""
+    taps = taps.astype(np.int64)
+    sums = taps.reshape(*taps.shape[:3], -1, size).sum(axis=-1)
+    return np.concatenate([2 * taps, sums // 2, sums - sums // 2], axis=-1)
 
 
 def multiply_layer(
@@ -210,7 +222,7 @@ def _plain_rows(codes: np.ndarray, eight: bool, zero_point: int) -> tuple[np.nda
 def _inverted_rows(
     codes: np.ndarray, inverse: Transform, packed: PackedLayer, zero_point: int
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Rows through the inverse butterflies; of halved ones the parity bits ``[b, h, w, c]``, one a block."""
+    """Rows through the inverse butterflies; halved along the width, the parity bits ``[b, h, w, c]`` too."""
     from hqsim.kernels.transform import invert_transform
 
     codes = np.ascontiguousarray(codes)
@@ -220,14 +232,14 @@ def _inverted_rows(
         if inverse.axis == "width"
         else (batch * height * width, channels, 1)
     )
-    rows = np.empty(codes.shape, np.int8 if packed.eight else np.int16)
-    size = inverse.size
-    bits = np.empty((along[0], along[1] // size, along[2]) if packed.halved else (0, 0, 0), np.uint8)
+    size, apart = inverse.size, packed.halved and inverse.axis == "width"
+    longer = channels + 2 * (channels // size) if packed.halved and not apart else channels
+    rows = np.empty((batch, height, width, longer), np.int8 if packed.eight else np.int16)
+    target = rows.reshape(along[0], -1, along[2])
+    bits = np.empty((along[0], along[1] // size, along[2]) if apart else (0, 0, 0), np.uint8)
     signs = signs_of(inverse).astype(np.int32)
-    invert_transform(
-        codes.reshape(along), signs, np.int64(zero_point), packed.halved, rows.reshape(along), bits
-    )
-    return rows, bits.reshape(batch, height, width // size, channels) if packed.halved else None
+    invert_transform(codes.reshape(along), signs, np.int64(zero_point), packed.halved, target, bits)
+    return rows, bits.reshape(batch, height, width // size, channels) if apart else None
 
 
 def _parity_sums(

@@ -91,13 +91,22 @@ def test_inverse(order: int, layout: tuple[int, int, int], with_signs: bool, zer
 @pytest.mark.parametrize("order", [1, 2, 5])
 @pytest.mark.parametrize("layout", [*LAYOUTS, *LONG])
 def test_a_halved_inverse_and_its_parity(order: int, layout: tuple[int, int, int]) -> None:
-    """All values of a block share their parity, so ``2 * operand + parity`` is the inverse."""
+    """All values of a block share their parity, so ``2 * operand + parity`` is the inverse.
+
+    Along rows (``inner`` 1) the bits stand twice at the end of each row, elsewhere in an array of their own.
+    """
     outer, blocks, inner = layout
     signs = make_signs(order, True)
     n = len(signs)
     codes = np.random.default_rng(0).integers(-8, 8, (outer, n * blocks, inner)).astype(np.int8)
-    operand, parity = np.full(codes.shape, 99, np.int8), np.full((outer, blocks, inner), 99, np.uint8)
+    length, extra = n * blocks, 2 * blocks if inner == 1 else 0
+    operand = np.full((outer, length + extra, inner), 99, np.int8)
+    parity = np.full((outer, blocks, inner), 99, np.uint8)
     invert_transform(codes, signs, np.int64(0), True, operand, parity)
+    if inner == 1:
+        parity = operand[:, length : length + blocks]
+        assert np.array_equal(parity, operand[:, length + blocks :])
+        operand = operand[:, :length]
     assert set(np.unique(parity)) <= {0, 1}
     whole = 2 * operand.astype(np.int64) + np.repeat(parity, n, axis=1)
     assert np.array_equal(whole, naive.transform(codes, signs.tolist(), inverse=True).astype(np.int64))

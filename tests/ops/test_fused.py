@@ -116,7 +116,7 @@ def test_how_an_operand_enters(monkeypatch, transform, low, high, eight, halved)
     packed = Layer(SHAPES[0], transform, Format(bits=4, scales=(1.0,)), 0, 4)
     packed.weight, packed.range = weight, (low, high)
     found = packed.pack()
-    assert (found.eight, found.parity is not None) == (eight, halved)
+    assert (found.eight, found.halved) == (eight, halved)
     assert found.panels.form == (EIGHT if eight else SIXTEEN)
 
 
@@ -131,22 +131,23 @@ def test_folded_weights_beyond_8_bits_take_16(monkeypatch, weight: int, eight: b
 
 @NEEDS_VNNI
 def test_parity_bits_meet_the_weights_of_their_blocks(monkeypatch) -> None:
-    """Along channels one bit meets the sum of a block's weights; along the width, the weights themselves."""
+    """Along channels rows ``[a', p, p]`` meet twice the weights and the sum of a block in two halves."""
     monkeypatch.delenv("HQSIM_KERNELS", raising=False)
     source = Format(bits=4, scales=(1.0,))
-    along_channels = Layer(SHAPES[1], Transform("channel", 5, False), source, 0, 4).pack()
-    along_width = Layer(SHAPES[1], Transform("width", 5, False), source, 0, 4).pack()
-    assert along_channels.parity is not None
-    assert np.array_equal(along_channels.parity.sums, along_channels.panels.sums)
-    assert along_channels.parity.form == SIXTEEN
-    assert along_width.parity is along_width.panels
+    along_channels = Layer(SHAPES[1], Transform("channel", 5, False), source, 0, 4)
+    along_width = Layer(SHAPES[1], Transform("width", 5, False), source, 0, 4)
+    sums = along_width.weight.sum(axis=(1, 2, 3))
+    assert along_channels.pack().halved
+    assert np.array_equal(along_channels.pack().panels.sums[0], 3 * along_channels.weight.sum(axis=(1, 2, 3)))
+    assert along_width.pack().halved
+    assert np.array_equal(along_width.pack().panels.sums[0], sums)
 
 
 def test_on_request_every_operand_enters_with_16_bits(monkeypatch) -> None:
     monkeypatch.setenv("HQSIM_KERNELS", "portable")
     for transform in TRANSFORMS:
         packed = Layer(SHAPES[0], transform, Format(bits=4, scales=(1.0,)), 0, 4).pack()
-        assert (packed.eight, packed.parity, packed.panels.form) == (False, None, PORTABLE)
+        assert (packed.eight, packed.halved, packed.panels.form) == (False, False, PORTABLE)
 
 
 PAIRS = [
