@@ -67,7 +67,7 @@ def measure(model: str, scratch: Path) -> dict[str, Any]:
 def row(model: str, found: dict[str, Any]) -> str:
     """Return one line of the table."""
     first = found["first_divergence"]
-    bits = max(found["accumulator_bits"].values())
+    bits = max(int(layer["accumulator_bits"]) for layer in found["layers"])
     return (
         f"| `{model}` | {found['nodes']} | {found['codes_compared']:,} | {found['mismatches']} "
         f"| {first['node'] if first else 'none'} | {bits} | {found['quantize_s']:.0f} "
@@ -81,20 +81,19 @@ def main() -> None:
     parser.add_argument("--models", nargs="+", default=MODELS)
     parser.add_argument("--out", type=Path, default=PAGE)
     options = parser.parse_args()
-    rows = ""
-    with tempfile.TemporaryDirectory() as name:
-        for model in options.models:
-            rows += row(model, measure(model, Path(name)))
-            print(rows.splitlines()[-1], flush=True)
     names = ("torch", "numba", "numpy")
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in names)
-    header = HEADER.format(
+    page = HEADER.format(
         versions=f"Python {platform.python_version()}, {versions}",
         recipe=RECIPE,
         quantize=" ".join(QUANTIZE),
         verify=" ".join(VERIFY),
     )
-    options.out.write_text(header + rows, encoding="utf-8")
+    with tempfile.TemporaryDirectory() as name:
+        for model in options.models:
+            page += row(model, measure(model, Path(name)))
+            print(page.splitlines()[-1], flush=True)
+    options.out.write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":
