@@ -70,7 +70,10 @@ def _locate(start, rows, columns, first, places):
 
 @helper
 def _gather(x, rows, places, piece, taken, block):
-    """Copy bytes ``piece ... piece + taken`` of every row into ``block``, tap by tap."""
+    """Copy bytes ``piece ... piece + taken`` of every row into ``block``, tap by tap.
+
+    What fills a tap up to whole steps stays as it is: the panels hold zeros there.
+    """
     flip, fill = np.uint8(rows.flip), np.uint8(rows.fill)
     done = 0
     while done < taken:
@@ -83,8 +86,6 @@ def _gather(x, rows, places, piece, taken, block):
             if 0 <= y < rows.height and 0 <= x_position < rows.width:
                 source = places[r, 0] + (y * rows.width + x_position) * rows.pitch + offset
                 copy_run(x, source, real, flip, block, r * ROW_BYTES + done)
-                for i in range(real, length):
-                    block[r, done + i] = 0
             else:
                 block[r, done : done + length] = fill
         done += length
@@ -159,42 +160,43 @@ def multiply_sums(x, rows, columns, form, panels, storage, corrections, threads,
     column_blocks = (outputs + width - 1) // width
     panel_bytes = panels.shape[1] // ((outputs + COLUMNS - 1) // COLUMNS)
     reduction = rows.kernel_height * rows.kernel_width * rows.padded_run
-    for unit in prange(groups * row_blocks * column_blocks):
-        group = unit // (row_blocks * column_blocks)
-        first = unit // column_blocks % row_blocks * height
-        left = unit % column_blocks * width
-        count, right = min(height, group_rows - first), min(left + width, outputs)
-        own = group if panels.shape[0] > 1 else 0
-        places = np.empty((count, 3), np.int64)
-        _locate(group * rows.group, rows, columns, first, places)
+    units = groups * row_blocks * column_blocks
+    for worker in prange(min(threads, units)):
+        places = np.empty((height, 3), np.int64)
         block = np.empty((height, ROW_BYTES), np.uint8)
         buffers = np.empty((2, CHUNK_BYTES // 4 * STEP_BYTES), np.uint8)
         part = np.empty((height, width), np.int32)
-        for i in range(count):
-            for j in range(right - left):
-                sums[group, first + i, left + j] = -np.int64(corrections[own, left + j])
-        for piece in range(0, reduction, piece_bytes):
-            part[:] = 0
-            taken = min(piece_bytes, reduction - piece)
-            _add_piece(
-                x,
-                rows,
-                places,
-                piece,
-                taken,
-                form,
-                panels[own],
-                storage,
-                panel_bytes,
-                left,
-                right,
-                block,
-                buffers,
-                part,
-            )
+        for unit in range(worker, units, threads):
+            group = unit // (row_blocks * column_blocks)
+            first = unit // column_blocks % row_blocks * height
+            left = unit % column_blocks * width
+            count, right = min(height, group_rows - first), min(left + width, outputs)
+            own = group if panels.shape[0] > 1 else 0
+            _locate(group * rows.group, rows, columns, first, places[:count])
             for i in range(count):
                 for j in range(right - left):
-                    sums[group, first + i, left + j] += part[i, j]
+                    sums[group, first + i, left + j] = -np.int64(corrections[own, left + j])
+            for piece in range(0, reduction, piece_bytes):
+                part[:] = 0
+                _add_piece(
+                    x,
+                    rows,
+                    places[:count],
+                    piece,
+                    min(piece_bytes, reduction - piece),
+                    form,
+                    panels[own],
+                    storage,
+                    panel_bytes,
+                    left,
+                    right,
+                    block,
+                    buffers,
+                    part,
+                )
+                for i in range(count):
+                    for j in range(right - left):
+                        sums[group, first + i, left + j] += part[i, j]
 
 
 @kernel
@@ -237,58 +239,60 @@ def multiply_codes(
     panel_bytes = panels.shape[1] // ((outputs + COLUMNS - 1) // COLUMNS)
     reduction = rows.kernel_height * rows.kernel_width * rows.padded_run
     kinds = halves.shape[1] // max(1, group_rows // columns.shape[0])
-    observed = np.empty((groups * row_blocks * column_blocks, 3), np.int64)
-    for unit in prange(groups * row_blocks * column_blocks):
-        group = unit // (row_blocks * column_blocks)
-        first = unit // column_blocks % row_blocks * height
-        left = unit % column_blocks * width
-        count, right = min(height, group_rows - first), min(left + width, outputs)
-        own = group if panels.shape[0] > 1 else 0
-        places = np.empty((count, 3), np.int64)
-        _locate(group * rows.group, rows, columns, first, places)
+    units = groups * row_blocks * column_blocks
+    observed = np.empty((units, 3), np.int64)
+    for worker in prange(min(threads, units)):
+        places = np.empty((height, 3), np.int64)
         block = np.empty((height, ROW_BYTES), np.uint8)
         buffers = np.empty((2, CHUNK_BYTES // 4 * STEP_BYTES), np.uint8)
-        part = np.zeros((height, width), np.int32)
-        for piece in range(0, reduction, CHUNK_BYTES):
-            taken = min(CHUNK_BYTES, reduction - piece)
-            _add_piece(
-                x,
-                rows,
-                places,
-                piece,
-                taken,
-                form,
-                panels[own],
-                storage,
-                panel_bytes,
-                left,
-                right,
-                block,
-                buffers,
-                part,
-            )
-        clipped, smallest, largest = np.int64(0), np.int64(2**31), np.int64(-(2**31))
+        part = np.empty((height, width), np.int32)
         seen = np.empty(3, np.int64)
         nothing = np.empty(0, np.int32)
-        for i in range(count):
-            row = first + i
-            other = nothing
-            if kinds > 0:
-                half_row = row // columns.shape[0] * kinds + half_of[row % columns.shape[0]]
-                other = halves[group, half_row, left:right]
-            rescale_row(
-                part[i],
-                corrections[own, left:right],
-                other,
-                factor[left:right],
-                addend[left:right],
-                shift[left:right],
-                low,
-                high,
-                codes[group, row, left:right],
-                seen,
-            )
-            clipped += seen[0]
-            smallest, largest = min(smallest, seen[1]), max(largest, seen[2])
-        observed[unit, 0], observed[unit, 1], observed[unit, 2] = clipped, smallest, largest
+        for unit in range(worker, units, threads):
+            group = unit // (row_blocks * column_blocks)
+            first = unit // column_blocks % row_blocks * height
+            left = unit % column_blocks * width
+            count, right = min(height, group_rows - first), min(left + width, outputs)
+            own = group if panels.shape[0] > 1 else 0
+            _locate(group * rows.group, rows, columns, first, places[:count])
+            part[:] = 0
+            for piece in range(0, reduction, CHUNK_BYTES):
+                _add_piece(
+                    x,
+                    rows,
+                    places[:count],
+                    piece,
+                    min(CHUNK_BYTES, reduction - piece),
+                    form,
+                    panels[own],
+                    storage,
+                    panel_bytes,
+                    left,
+                    right,
+                    block,
+                    buffers,
+                    part,
+                )
+            clipped, smallest, largest = np.int64(0), np.int64(2**31), np.int64(-(2**31))
+            for i in range(count):
+                row = first + i
+                other = nothing
+                if kinds > 0:
+                    half_row = row // columns.shape[0] * kinds + half_of[row % columns.shape[0]]
+                    other = halves[group, half_row, left:right]
+                rescale_row(
+                    part[i],
+                    corrections[own, left:right],
+                    other,
+                    factor[left:right],
+                    addend[left:right],
+                    shift[left:right],
+                    low,
+                    high,
+                    codes[group, row, left:right],
+                    seen,
+                )
+                clipped += seen[0]
+                smallest, largest = min(smallest, seen[1]), max(largest, seen[2])
+            observed[unit, 0], observed[unit, 1], observed[unit, 2] = clipped, smallest, largest
     return observed

@@ -84,7 +84,7 @@ def pack_layer(node: Node, weight: np.ndarray, low: int, high: int) -> PackedLay
 
 
 def _with_block_sums(taps: np.ndarray, size: int) -> np.ndarray:
-    """Return twice the weights, and of every block its sum in two halves: what ``[a', p, p]`` is multiplied by."""
+    """Return what ``[a', p, p]`` is multiplied by: twice the weights, each block's sum in two halves."""
     taps = taps.astype(np.int64)
     sums = taps.reshape(*taps.shape[:3], -1, size).sum(axis=-1)
     return np.concatenate([2 * taps, sums // 2, sums - sums // 2], axis=-1)
