@@ -7,6 +7,7 @@ against float64 of the same fake-quant model.
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -43,11 +44,11 @@ class FakeQuantResult:
         """The accumulator of one cell."""
         return self.differences.setdefault((mode, node, step), Difference())
 
-    def operands(self, mode: str) -> Difference:
-        """Codes of all operand quantizers together."""
+    def operands(self, mode: str, names: Collection[str] | None = None) -> Difference:
+        """Codes of all operand quantizers together, or of those in ``names``."""
         total = Difference()
-        for (found, _, _), difference in self.differences.items():
-            if found == mode and difference.compared:
+        for (found, name, _), difference in self.differences.items():
+            if found == mode and difference.compared and (names is None or name in names):
                 total.compared += difference.compared
                 total.mismatches += difference.mismatches
                 total.max_lsb = max(total.max_lsb, difference.max_lsb)
