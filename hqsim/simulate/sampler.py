@@ -63,11 +63,17 @@ class Samples:
             tensors = {"codes": self.codes, "latents": self.latents, "labels": self.labels}
             write_tensors(temporary / "samples.safetensors", tensors, {"executor": self.executor})
             for index, (image, label) in enumerate(zip(self.codes, self.settings.labels, strict=True)):
-                pixels = np.repeat(image.transpose(1, 2, 0), 4 - image.shape[0], axis=2)[:, :, :3]
-                imsave(temporary / f"{index:04d}-label-{label}.png", pixels, metadata=no_version)
+                imsave(temporary / f"{index:04d}-label-{label}.png", picture(image), metadata=no_version)
             settings = {"executor": self.executor, **asdict(self.settings)}
             write_manifest(temporary, kind="samples", format_version=1, settings=settings, inputs={})
         return Path(folder)
+
+
+def picture(image: np.ndarray) -> np.ndarray:
+    """Return ``[c, h, w]`` codes as a picture ``[h, w, 3]``; channels that are no colours, side by side."""
+    if len(image) == 3:
+        return image.transpose(1, 2, 0)
+    return np.repeat(np.concatenate(list(image), axis=1)[:, :, None], 3, axis=2)
 
 
 def resolve_settings(

@@ -9,7 +9,7 @@ from diffusers import DDIMScheduler
 import hqsim
 from hqsim.errors import InputError
 from hqsim.simulate import simulate
-from hqsim.simulate.sampler import initial_noise, resolve_settings
+from hqsim.simulate.sampler import initial_noise, picture, resolve_settings
 
 
 def test_the_float_executor_samples_what_diffusers_samples(tiny_module, tiny_folder, tiny_qmodel):
@@ -99,3 +99,13 @@ def test_samples_are_saved_with_pictures_and_a_manifest(tiny_qmodel, tmp_path):
 def test_bad_settings_are_refused(tiny_qmodel, arguments, message):
     with pytest.raises(InputError, match=message):
         simulate(tiny_qmodel, **arguments)
+
+
+@pytest.mark.parametrize(("channels", "width"), [(1, 5), (3, 5), (4, 20)])
+def test_a_picture_shows_every_channel(channels, width):
+    image = np.arange(channels * 2 * 5, dtype=np.uint8).reshape(channels, 2, 5)
+    pixels = picture(image)
+    assert pixels.shape == (2, width, 3)
+    last = pixels[1, 4, 2] if channels == 3 else pixels[1, -1, 0]
+    assert last == image[-1, 1, 4]
+    assert set(np.unique(pixels)) == set(np.unique(image))
