@@ -176,8 +176,8 @@ def layer_call(rows: Any, weight: Any, window: Any, form: int, output: Any) -> C
     taps = np.ascontiguousarray(weight.transpose(0, 2, 3, 1)).reshape(1, outputs, -1, channels)
     packed = fused.PackedLayer(pack_panels(taps, form), eight=form == EIGHT)
     node = Node("layer", "conv2d", (), TensorType(()))
-    rescale = fused.channel_factors(
-        np.full(outputs, 20000), np.full(outputs, 30), np.zeros(outputs, np.int64), 8
+    rescale = fused.Rescale(
+        np.full(outputs, 20000, np.int32), np.zeros(outputs, np.int64), np.int64(8), np.full(outputs, 30)
     )
     return lambda: fused.multiply_layer(node, packed, rows, window, 0, rescale, output)
 
@@ -248,7 +248,7 @@ def measure_butterflies() -> dict[str, float]:
 
     def in_place() -> None:
         # Scaling back is not timed: codes wrap, which costs the same.
-        invert_transform(x, signs, np.int64(0), False, x, nothing)
+        invert_transform(x, signs, np.int64(0), False, x, nothing, narrow=True)
 
     return alternate(
         {

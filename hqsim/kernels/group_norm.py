@@ -6,31 +6,131 @@ import numpy as np
 from numba import prange
 
 from hqsim.kernels.jit import helper, kernel
-from hqsim.kernels.scalar import bit_length, clamp, integer_sqrt
+from hqsim.kernels.lanes import LANE, SIZE, lane_intrinsic, lane_loop
+from hqsim.kernels.rescale import plain_clamp
+from hqsim.kernels.scalar import bit_length, integer_sqrt
 
 PIXELS = 64
 """Pixels that a thread works on at a time."""
 
 
-@helper
-def _add_moments(row, sums, squares):
-    for c in range(row.shape[0]):
-        q = np.int64(row[c])
-        sums[c] += q
-        squares[c] += q * q
+def _plain_moments(row, sums, squares):
+    q = row.astype(np.int64)
+    sums += q
+    squares += q * q
+
+
+@lane_intrinsic(_plain_moments)
+def _add_moments(typing_context, row, sums, squares):
+    """Add codes to ``sums`` and their squares to ``squares``, int64."""
+
+    def emit(step):
+        q = step.load(0, LANE)
+        for position, value in ((1, step.load(0, SIZE)), (2, step.product(q, q))):
+            step.store(position, step.builder.add(step.load(position, SIZE), value))
+
+    return lane_loop(16, emit, row, sums, squares)
+
+
+def _plain_normalize(row, fraction, mean, inverse, half, shift, gain, addend, total_bits, low, high, codes):
+    t = (((row.astype(np.int64) << fraction) - mean) * inverse.astype(np.int64) + half) >> shift
+    return plain_clamp((t * gain + addend) >> total_bits, low, high, codes)
+
+
+@lane_intrinsic(_plain_normalize)
+def normalize_row(
+    typing_context, row, fraction, mean, inverse, half, shift, gain, addend, total_bits, low, high, codes
+):
+    """Write one row of codes; ``mean``, ``inverse`` and ``gain`` are int32, as is ``t``."""
+
+    def emit(step):
+        builder = step.builder
+        d = builder.sub(builder.shl(step.load(0, LANE), step.scalar(1, LANE)), step.load(2, LANE))
+        t = builder.add(step.product(d, step.load(3, LANE)), step.load(4, SIZE))
+        t = builder.trunc(builder.ashr(t, step.load(5, SIZE)), d.type)
+        value = builder.add(step.product(t, step.load(6, LANE)), step.load(7, SIZE))
+        value = builder.ashr(value, step.scalar(8, SIZE))
+        code, saturated = step.clamp(value, step.scalar(9, SIZE), step.scalar(10, SIZE))
+        step.store(11, code)
+        return saturated
+
+    return lane_loop(
+        16, emit, row, fraction, mean, inverse, half, shift, gain, addend, total_bits, low, high, codes
+    )
 
 
 @helper
-def _normalize_row(row, fraction, mean, inverse, half, shift, gain, addend, total_bits, low, high, codes):
-    clipped = np.int64(0)
-    for c in range(row.shape[0]):
-        d = (np.int64(row[c]) << fraction) - mean[c]
-        t = (d * inverse[c] + half[c]) >> shift[c]
-        value = (t * gain[c] + addend[c]) >> total_bits
-        code = clamp(value, low, high)
-        clipped += value != code
-        codes[c] = code
-    return clipped
+def _sum_pixels(x, moments):
+    """Sum codes and their squares over ``x [pixels, channels]`` into ``moments [2, channels]``."""
+    for pixel in range(x.shape[0]):
+        _add_moments(x[pixel], moments[0], moments[1])
+
+
+@helper
+def scaling_of(total, square, n, fraction, epsilon):
+    """Return mean, inverse of the deviation, half and shift, from sums of ``n`` codes and of their squares.
+
+    The inverse is at most 2**30; half and shift round the first product.
+    """
+    mean = ((total << fraction) * 2 + n) // (2 * n)
+    spread = (square << (2 * fraction)) - 2 * mean * (total << fraction) + n * mean * mean + epsilon
+    spread = max(spread, np.int64(1))
+    h = 62 - bit_length(spread)
+    h -= h & 1
+    inverse = (np.int64(1) << 54) // integer_sqrt(spread << h)
+    places = 24 - h // 2
+    if places > 0:
+        return mean, inverse, np.int64(1) << (places - 1), places
+    return mean, inverse << -places, np.int64(0), np.int64(0)
+
+
+@helper
+def _find_scaling(moments, groups, n, fraction, epsilon, scaling, rounding):
+    """Fill what normalises the channels of a sample from ``moments [chunks, 2, channels]``.
+
+    ``scaling`` int32 and ``rounding`` int64 ``[2, channels]``: mean and inverse, half and shift.
+    """
+    size = moments.shape[2] // groups
+    for group in range(groups):
+        total, square = np.int64(0), np.int64(0)
+        for chunk in range(moments.shape[0]):
+            for c in range(group * size, (group + 1) * size):
+                total += moments[chunk, 0, c]
+                square += moments[chunk, 1, c]
+        mean, inverse, half, places = scaling_of(total, square, n, fraction, epsilon)
+        for c in range(group * size, (group + 1) * size):
+            scaling[0, c], scaling[1, c] = mean, inverse
+            rounding[0, c], rounding[1, c] = half, places
+
+
+@helper
+def _normalize_pixels(x, fraction, scaling, rounding, gain, addend, total_bits, low, high, codes):
+    saturated = np.int64(0)
+    for pixel in range(x.shape[0]):
+        saturated += normalize_row(
+            x[pixel],
+            fraction,
+            scaling[0],
+            scaling[1],
+            rounding[0],
+            rounding[1],
+            gain,
+            addend,
+            total_bits,
+            low,
+            high,
+            codes[pixel],
+        )
+    return saturated
+
+
+@helper
+def addends(offset, total_bits):
+    """Return offset and rounding of every channel."""
+    addend = np.empty(offset.shape[0], np.int64)
+    for c in range(offset.shape[0]):
+        addend[c] = (offset[c] << (total_bits - 16)) + (np.int64(1) << (total_bits - 1))
+    return addend
 
 
 @kernel
@@ -44,60 +144,28 @@ def group_normalize(x, groups, fraction, epsilon, gain, gain_bits, offset, low, 
     """
     samples, pixels, channels = x.shape
     chunks = (pixels + PIXELS - 1) // PIXELS
-    moments = np.zeros((samples * chunks, 2, channels), np.int64)
+    moments = np.zeros((samples, chunks, 2, channels), np.int64)
+    scaling = np.empty((samples, 2, channels), np.int32)
+    rounding = np.empty((samples, 2, channels), np.int64)
     for unit in prange(samples * chunks):
-        sample, first = unit // chunks, unit % chunks * PIXELS
-        for pixel in range(first, min(first + PIXELS, pixels)):
-            _add_moments(x[sample, pixel], moments[unit, 0], moments[unit, 1])
-    size = channels // groups
-    n = pixels * size
-    total_bits = 30 + gain_bits
-    # Per sample and channel: mean, inverse, half, shift.
-    scaling = np.empty((samples, 4, channels), np.int64)
+        sample, chunk = unit // chunks, unit % chunks
+        _sum_pixels(x[sample, chunk * PIXELS : chunk * PIXELS + PIXELS], moments[sample, chunk])
     for sample in range(samples):
-        for group in range(groups):
-            total, square = np.int64(0), np.int64(0)
-            for chunk in range(sample * chunks, (sample + 1) * chunks):
-                for c in range(group * size, (group + 1) * size):
-                    total += moments[chunk, 0, c]
-                    square += moments[chunk, 1, c]
-            mean = ((total << fraction) * 2 + n) // (2 * n)
-            spread = (square << (2 * fraction)) - 2 * mean * (total << fraction) + n * mean * mean + epsilon
-            spread = max(spread, np.int64(1))
-            h = 62 - bit_length(spread)
-            h -= h & 1
-            inverse = (np.int64(1) << 54) // integer_sqrt(spread << h)
-            places = 24 - h // 2
-            half = np.int64(0)
-            if places > 0:
-                half = np.int64(1) << (places - 1)
-            else:
-                inverse <<= -places
-                places = 0
-            for c in range(group * size, (group + 1) * size):
-                scaling[sample, 0, c], scaling[sample, 1, c] = mean, inverse
-                scaling[sample, 2, c], scaling[sample, 3, c] = half, places
-    addend = np.empty(channels, np.int64)
-    for c in range(channels):
-        addend[c] = (offset[c] << (total_bits - 16)) + (np.int64(1) << (total_bits - 1))
-    saturated = np.int64(0)
+        n = pixels * (channels // groups)
+        _find_scaling(moments[sample], groups, n, fraction, epsilon, scaling[sample], rounding[sample])
+    gains, addend, saturated = gain.astype(np.int32), addends(offset, 30 + gain_bits), np.int64(0)
     for unit in prange(samples * chunks):
         sample, first = unit // chunks, unit % chunks * PIXELS
-        clipped = np.int64(0)
-        for pixel in range(first, min(first + PIXELS, pixels)):
-            clipped += _normalize_row(
-                x[sample, pixel],
-                fraction,
-                scaling[sample, 0],
-                scaling[sample, 1],
-                scaling[sample, 2],
-                scaling[sample, 3],
-                gain,
-                addend,
-                total_bits,
-                low,
-                high,
-                codes[sample, pixel],
-            )
-        saturated += clipped
+        saturated += _normalize_pixels(
+            x[sample, first : first + PIXELS],
+            fraction,
+            scaling[sample],
+            rounding[sample],
+            gains,
+            addend,
+            30 + gain_bits,
+            low,
+            high,
+            codes[sample, first : first + PIXELS],
+        )
     return saturated

@@ -1,12 +1,47 @@
-"""LayerNorm in integers: rows along the last axis, two passes, exact square root, one rounding at the end."""
+"""LayerNorm in integers: rows along the last axis, exact square root, one rounding at the end."""
 
 from __future__ import annotations
 
 import numpy as np
 from numba import prange
 
-from hqsim.kernels.jit import kernel
-from hqsim.kernels.scalar import bit_length, clamp, integer_sqrt, round_shift
+from hqsim.kernels.group_norm import addends, normalize_row, scaling_of
+from hqsim.kernels.jit import helper, kernel
+
+ROWS = 16
+"""Rows that a thread works on at a time."""
+
+
+@helper
+def _normalize(x, fraction, epsilon, gain, addend, total_bits, low, high, codes):
+    rows, n = x.shape
+    scaling, rounding = np.empty((2, n), np.int32), np.empty((2, n), np.int64)
+    saturated = np.int64(0)
+    for row in range(rows):
+        total, square = np.int64(0), np.int64(0)
+        for i in range(n):
+            q = np.int64(x[row, i])
+            total += q
+            square += q * q
+        mean, inverse, half, places = scaling_of(total, square, n, fraction, epsilon)
+        for i in range(n):
+            scaling[0, i], scaling[1, i] = mean, inverse
+            rounding[0, i], rounding[1, i] = half, places
+        saturated += normalize_row(
+            x[row],
+            fraction,
+            scaling[0],
+            scaling[1],
+            rounding[0],
+            rounding[1],
+            gain,
+            addend,
+            total_bits,
+            low,
+            high,
+            codes[row],
+        )
+    return saturated
 
 
 @kernel
@@ -15,30 +50,10 @@ def normalize_rows(x, fraction, epsilon, gain, gain_bits, offset, low, high, cod
 
     The formula of ``group_normalize``; ``gain`` and ``offset`` are int64 ``[n]``, one per element of the row.
     """
-    rows, n = x.shape
-    total_bits = 30 + gain_bits
-    saturated = 0
-    for row in prange(rows):
-        total = np.int64(0)
-        for i in range(n):
-            total += x[row, i]
-        mean = ((total << fraction) * 2 + n) // (2 * n)
-        spread = np.int64(epsilon)
-        for i in range(n):
-            d = (np.int64(x[row, i]) << fraction) - mean
-            spread += d * d
-        spread = max(spread, np.int64(1))
-        h = 62 - bit_length(spread)
-        h -= h & 1
-        inverse = (np.int64(1) << 54) // integer_sqrt(spread << h)
-        places = 24 - h // 2
-        clipped = 0
-        for i in range(n):
-            d = (np.int64(x[row, i]) << fraction) - mean
-            addend = offset[i] << (total_bits - 16)
-            value = round_shift(round_shift(d * inverse, places) * gain[i] + addend, total_bits)
-            code = clamp(value, low, high)
-            clipped += value != code
-            codes[row, i] = code
-        saturated += clipped
+    gains, addend, saturated = gain.astype(np.int32), addends(offset, 30 + gain_bits), np.int64(0)
+    for unit in prange((x.shape[0] + ROWS - 1) // ROWS):
+        part = slice(unit * ROWS, unit * ROWS + ROWS)
+        saturated += _normalize(
+            x[part], fraction, epsilon, gains, addend, 30 + gain_bits, low, high, codes[part]
+        )
     return saturated

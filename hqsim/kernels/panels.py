@@ -19,7 +19,7 @@ NATURAL, SWAPPED = (0, 1, 2, 3), (0, 2, 1, 3)
 class Panels:
     """Packed weights.
 
-    ``data`` uint8 ``[groups or 1, bytes]``; ``sums`` int64 ``[groups or 1, outputs]``, the sum of each
+    ``data`` uint8 ``[groups or 1, bytes]``; ``sums`` int32 ``[groups or 1, outputs]``, the sum of each
     column's weights; ``largest`` bounds a weight's magnitude; ``form`` and ``storage`` as in ``tile`` and
     ``product``.
     """
@@ -61,7 +61,7 @@ def pack_panels(weight: np.ndarray, form: int) -> Panels:
     if storage == NIBBLES:
         halves = (data + np.uint8(8)).reshape(groups, -1, 2, 64)
         data = halves[:, :, 0] | halves[:, :, 1] << np.uint8(4)
-    sums = weight.sum(axis=(2, 3), dtype=np.int64)
+    sums = weight.sum(axis=(2, 3), dtype=np.int32)
     return Panels(data.reshape(groups, -1), sums, form, storage, max(-low, high))
 
 
@@ -92,7 +92,7 @@ def pack_activation(columns: np.ndarray, form: int, low: int, high: int) -> Pane
     wide = low < -128 or high > 127
     steps = -(-reduction // 4)
     data = np.zeros((groups, -(-outputs // COLUMNS) * steps * COLUMNS * (8 if wide else 4)), np.uint8)
-    sums = np.empty((groups, outputs), np.int64)
+    sums = np.empty((groups, outputs), np.int32)
     order = np.array(NATURAL if form == EIGHT else SWAPPED)
     _fill_panels(np.ascontiguousarray(columns, np.int16), order, wide, data, sums)
     return Panels(data, sums, form, WORDS if wide else BYTES, max(-low, high))

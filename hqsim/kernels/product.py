@@ -6,8 +6,8 @@ implicit GEMM that never holds an im2col of the activation. Its columns are outp
 that stay packed and are unpacked into a first-cache buffer. Threads take disjoint blocks of the result;
 integer sums do not depend on it.
 
-``multiply_sums`` gives the exact sums (int64), ``multiply_codes`` goes on to rescaled codes while a block is
-in cache.
+``multiply_sums`` gives the exact sums, ``multiply_codes`` goes on to rescaled codes while a block is in the
+cache.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ from numba import prange
 
 from hqsim.kernels.jit import helper, kernel
 from hqsim.kernels.tile import CHUNK_BYTES, COLUMNS, EIGHT, ROW_BYTES, ROWS, STEP_BYTES, add_tile
-from hqsim.kernels.vector import copy_run, rescale_row, unpack_nibbles, widen
+from hqsim.kernels.vector import copy_runs, rescale_block, unpack_nibbles, widen
 
-BLOCK_ROWS = 16 * ROWS
-"""Most rows that share one unpacking of a panel."""
+BLOCK_TILES = 16
+"""Most tiles of rows that share one unpacking of a panel."""
 BLOCK_COLUMNS = 512
-"""Most columns of a block (its sums stay in the second cache)."""
+"""Most columns whose sums wait for the next piece of the rows (they stay in the second cache)."""
+SHORT_COLUMNS = 64
+"""Columns finished at a time when the rows are a single piece (their sums stay in the first cache)."""
 NIBBLES, BYTES, WORDS = 0, 1, 2
 """How a panel is stored: 4 bits, 8 bits, or 16 bits a weight."""
 
@@ -32,16 +34,18 @@ NIBBLES, BYTES, WORDS = 0, 1, 2
 class Rows(NamedTuple):
     """Where the rows of a product lie, all in bytes or pixels of the activation's memory.
 
-    ``height``, ``width``: pixels of the input; ``kernel_height``, ``kernel_width``, ``stride``, ``top``,
-    ``left``: the window; ``out_height`` and ``columns`` (input column of each output column, padding not
-    subtracted): pixels of the output; ``pitch``: bytes from pixel to pixel; ``run``: bytes of one pixel that
-    a row takes, ``padded_run``: the same filled up to a whole number of steps; ``group``: bytes from group to
-    group; ``flip``: exclusive-or of every byte (128 makes signed codes unsigned); ``fill``: byte of the
-    padding, flipped.
+    ``height``, ``width``: pixels of the input; ``repeat``: each pixel in memory stands for ``2**repeat``
+    columns of it; ``kernel_height``, ``kernel_width``, ``stride``, ``top``, ``left``: the window;
+    ``out_height`` and ``columns`` (input column of each output column, padding not subtracted): pixels of the
+    output; ``pitch``: bytes from pixel to pixel; ``run``: bytes of one pixel that a row takes;
+    ``padded_run``: the same filled up to a whole number of steps; ``group``: bytes from group to group;
+    ``flip``: exclusive-or of every byte (128 makes signed codes unsigned); ``fill``: byte of the padding,
+    flipped.
     """
 
     height: int
     width: int
+    repeat: int
     kernel_height: int
     kernel_width: int
     stride: int
@@ -60,7 +64,7 @@ class Rows(NamedTuple):
 def _locate(start, rows, columns, first, places):
     """Fill ``places [rows, 3]``: byte of the row's image, top and left of its window."""
     pixels = rows.out_height * columns.shape[0]
-    image_bytes = rows.height * rows.width * rows.pitch
+    image_bytes = rows.height * (rows.width >> rows.repeat) * rows.pitch
     for r in range(places.shape[0]):
         image, pixel = (first + r) // pixels, (first + r) % pixels
         places[r, 0] = start + image * image_bytes
@@ -69,12 +73,12 @@ def _locate(start, rows, columns, first, places):
 
 
 @helper
-def _gather(x, rows, places, piece, taken, block):
+def _gather(x, rows, places, piece, taken, sources, block):
     """Copy bytes ``piece ... piece + taken`` of every row into ``block``, tap by tap.
 
     What fills a tap up to whole steps stays as it is: the panels hold zeros there.
     """
-    flip, fill = np.uint8(rows.flip), np.uint8(rows.fill)
+    stored = rows.width >> rows.repeat
     done = 0
     while done < taken:
         tap, offset = (piece + done) // rows.padded_run, (piece + done) % rows.padded_run
@@ -83,20 +87,18 @@ def _gather(x, rows, places, piece, taken, block):
         down, right = tap // rows.kernel_width, tap % rows.kernel_width
         for r in range(places.shape[0]):
             y, x_position = places[r, 1] + down, places[r, 2] + right
-            if 0 <= y < rows.height and 0 <= x_position < rows.width:
-                source = places[r, 0] + (y * rows.width + x_position) * rows.pitch + offset
-                copy_run(x, source, real, flip, block, r * ROW_BYTES + done)
-            else:
-                block[r, done : done + length] = fill
+            pixel = y * stored + (x_position >> rows.repeat)
+            inside = (y >= 0) & (y < rows.height) & (x_position >= 0) & (x_position < rows.width)
+            sources[r] = places[r, 0] + pixel * rows.pitch + offset if inside else -1
+        copy_runs(x, sources, places.shape[0], real, np.uint8(rows.flip), np.uint8(rows.fill), block, done)
         done += length
 
 
 @helper
-def _add_piece(
-    x, rows, places, piece, taken, form, panels, storage, panel_bytes, left, right, block, buffers, sums
+def _add_columns(
+    block, count, piece, taken, form, panels, storage, panel_bytes, left, right, buffers, fresh, start, sums
 ):
-    """Add ``taken`` bytes of every row from ``piece`` on, times columns ``left ... right``, to ``sums``."""
-    _gather(x, rows, places, piece, taken, block)
+    """Add the gathered piece of ``count`` rows, times columns ``left ... right``, to ``sums``."""
     # Bytes of a stored panel per byte of a row.
     ratio = 16 if storage == NIBBLES else 32
     if form != EIGHT and storage != WORDS:
@@ -111,27 +113,88 @@ def _add_piece(
             widen(buffers[1], 0, taken // 8, buffers[0])
         elif not direct:
             widen(panels, source, taken // 8, buffers[0])
-        for row in range(0, places.shape[0], ROWS):
-            if direct:
-                add_tile(form, block, row, panels, source, taken // 4, sums, column - left)
-            else:
-                add_tile(form, block, row, buffers[0], 0, taken // 4, sums, column - left)
+        panel, first = (panels, source) if direct else (buffers[0], 0)
+        for row in range(0, count, ROWS):
+            add_tile(form, block, row, panel, first, taken // 4, fresh, start, sums, column - left)
 
 
 @helper
-def _blocks(group_rows, outputs, groups, threads):
-    """Return the rows and the columns of a block: few enough for the cache, enough blocks for the threads."""
-    row_blocks = (group_rows + BLOCK_ROWS - 1) // BLOCK_ROWS
+def _blocks(group_rows, outputs, groups, threads, short):
+    """Return how many blocks of rows and of columns: small enough for the cache, enough for the threads."""
+    row_blocks = ((group_rows + ROWS - 1) // ROWS + BLOCK_TILES - 1) // BLOCK_TILES
     if row_blocks * groups > 1:
         row_blocks += row_blocks * groups % 2
-    height = ((group_rows + row_blocks - 1) // row_blocks + ROWS - 1) // ROWS * ROWS
-    wanted = max(1, 2 * threads // (row_blocks * groups))
-    width = ((outputs + wanted - 1) // wanted + COLUMNS - 1) // COLUMNS * COLUMNS
-    return height, min(width, BLOCK_COLUMNS)
+    panels = (outputs + COLUMNS - 1) // COLUMNS
+    column_blocks = min(panels, max(1, threads // (row_blocks * groups)))
+    if not short:
+        column_blocks = max(column_blocks, (outputs + BLOCK_COLUMNS - 1) // BLOCK_COLUMNS)
+    return row_blocks, column_blocks
+
+
+@helper
+def _edge(index, blocks, size, unit):
+    """Return where block ``index`` of ``blocks`` starts in ``size``, a multiple of ``unit``."""
+    return min(size, (size + unit - 1) // unit * index // blocks * unit)
+
+
+@helper
+def _block_of(unit, row_blocks, column_blocks, group_rows, outputs):
+    """Return group, first row, rows, first and last column of a block."""
+    group = unit // (row_blocks * column_blocks)
+    row_block, column_block = unit // column_blocks % row_blocks, unit % column_blocks
+    first = _edge(row_block, row_blocks, group_rows, ROWS)
+    count = _edge(row_block + 1, row_blocks, group_rows, ROWS) - first
+    left = _edge(column_block, column_blocks, outputs, COLUMNS)
+    return group, first, count, left, _edge(column_block + 1, column_blocks, outputs, COLUMNS)
+
+
+@helper
+def _sum_blocks(
+    worker, threads, x, rows, columns, form, panels, storage, weight_sums, offset, piece_bytes, blocks, sums
+):
+    """Sum every block of one thread."""
+    groups, group_rows, outputs = sums.shape
+    row_blocks, column_blocks = blocks
+    reduction = rows.kernel_height * rows.kernel_width * rows.padded_run
+    panel_bytes = panels.shape[1] // ((outputs + COLUMNS - 1) // COLUMNS)
+    places = np.empty((BLOCK_TILES * ROWS, 3), np.int64)
+    block = np.empty((BLOCK_TILES * ROWS, ROW_BYTES), np.uint8)
+    buffers = np.empty((2, CHUNK_BYTES // 4 * STEP_BYTES), np.uint8)
+    part = np.empty((BLOCK_TILES * ROWS, BLOCK_COLUMNS + 16), np.int32)
+    sources, start = np.empty(BLOCK_TILES * ROWS, np.int64), np.zeros(BLOCK_COLUMNS, np.int32)
+    for unit in range(worker, groups * row_blocks * column_blocks, threads):
+        group, first, count, left, right = _block_of(unit, row_blocks, column_blocks, group_rows, outputs)
+        own = group if panels.shape[0] > 1 else 0
+        _locate(group * rows.group, rows, columns, first, places[:count])
+        for i in range(count):
+            for j in range(left, right):
+                sums[group, first + i, j] = np.int32(-(weight_sums[own, j] * offset))
+        for piece in range(0, reduction, piece_bytes):
+            taken = min(piece_bytes, reduction - piece)
+            _gather(x, rows, places[:count], piece, taken, sources, block)
+            _add_columns(
+                block,
+                count,
+                piece,
+                taken,
+                form,
+                panels[own],
+                storage,
+                panel_bytes,
+                left,
+                right,
+                buffers,
+                True,
+                start,
+                part,
+            )
+            for i in range(count):
+                for j in range(right - left):
+                    sums[group, first + i, left + j] += part[i, j]
 
 
 @kernel
-def multiply_sums(x, rows, columns, form, panels, storage, corrections, threads, piece_bytes, sums):
+def multiply_sums(x, rows, columns, form, panels, storage, weight_sums, offset, threads, piece_bytes, sums):
     """Write exact sums.
 
     Parameters
@@ -144,9 +207,9 @@ def multiply_sums(x, rows, columns, form, panels, storage, corrections, threads,
         Form of the tile, storage of the panels.
     panels
         Packed weights uint8 ``[groups or 1, bytes]``.
-    corrections
-        What the flip added, int32 ``[groups or 1, outputs]``, subtracted from every sum; here it must fit 32
-        bits, in :func:`multiply_codes` it counts modulo 2**32.
+    weight_sums, offset
+        ``offset`` times int32 ``weight_sums [groups or 1, outputs]`` is subtracted from every sum, modulo
+        2**32: what the flip added, and the zero-point.
     threads
         How many threads there are: decides the size of blocks, not the result.
     piece_bytes
@@ -154,49 +217,137 @@ def multiply_sums(x, rows, columns, form, panels, storage, corrections, threads,
     sums
         Result int64 ``[groups, rows, outputs]``.
     """
-    groups, group_rows, outputs = sums.shape
-    height, width = _blocks(group_rows, outputs, groups, threads)
-    row_blocks = (group_rows + height - 1) // height
-    column_blocks = (outputs + width - 1) // width
-    panel_bytes = panels.shape[1] // ((outputs + COLUMNS - 1) // COLUMNS)
+    blocks = _blocks(sums.shape[1], sums.shape[2], sums.shape[0], threads, False)
+    for worker in prange(threads):
+        _sum_blocks(
+            np.int64(worker),
+            threads,
+            x,
+            rows,
+            columns,
+            form,
+            panels,
+            storage,
+            weight_sums,
+            offset,
+            piece_bytes,
+            blocks,
+            sums,
+        )
+
+
+@helper
+def _add_row(row, other, sums):
+    for j in range(other.shape[0]):
+        sums[j] = np.int32(np.int64(row[j]) + other[j])
+
+
+@helper
+def _copy_row(row, sums):
+    for j in range(sums.shape[0]):
+        sums[j] = row[j]
+
+
+@helper
+def _code_blocks(
+    worker,
+    threads,
+    x,
+    rows,
+    columns,
+    form,
+    panels,
+    storage,
+    weight_sums,
+    offset,
+    blocks,
+    halves,
+    half_of,
+    factor,
+    addend,
+    shift,
+    low,
+    high,
+    codes,
+    sums,
+    observed,
+):
+    """Sum and rescale every block of one thread."""
+    groups, group_rows, outputs = codes.shape[0], max(codes.shape[1], sums.shape[1]), factor.shape[0]
+    row_blocks, column_blocks = blocks
     reduction = rows.kernel_height * rows.kernel_width * rows.padded_run
-    units = groups * row_blocks * column_blocks
-    for worker in prange(min(threads, units)):
-        places = np.empty((height, 3), np.int64)
-        block = np.empty((height, ROW_BYTES), np.uint8)
-        buffers = np.empty((2, CHUNK_BYTES // 4 * STEP_BYTES), np.uint8)
-        part = np.empty((height, width), np.int32)
-        for unit in range(worker, units, threads):
-            group = unit // (row_blocks * column_blocks)
-            first = unit // column_blocks % row_blocks * height
-            left = unit % column_blocks * width
-            count, right = min(height, group_rows - first), min(left + width, outputs)
-            own = group if panels.shape[0] > 1 else 0
-            _locate(group * rows.group, rows, columns, first, places[:count])
+    short = reduction <= CHUNK_BYTES
+    panel_bytes = panels.shape[1] // ((outputs + COLUMNS - 1) // COLUMNS)
+    kinds = halves.shape[1] // max(1, group_rows // columns.shape[0])
+    observed[0], observed[1], observed[2] = 0, 2**31, -(2**31)
+    places = np.empty((BLOCK_TILES * ROWS, 3), np.int64)
+    half_rows = np.empty(BLOCK_TILES * ROWS, np.int64)
+    sources = np.empty(BLOCK_TILES * ROWS, np.int64)
+    block = np.empty((BLOCK_TILES * ROWS, ROW_BYTES), np.uint8)
+    buffers = np.empty((2, CHUNK_BYTES // 4 * STEP_BYTES), np.uint8)
+    wide = SHORT_COLUMNS if short else BLOCK_COLUMNS
+    # 16 more columns, so that rows do not fall into the same cache sets.
+    part, start = np.empty((BLOCK_TILES * ROWS, wide + 16), np.int32), np.zeros(wide, np.int32)
+    for unit in range(worker, groups * row_blocks * column_blocks, threads):
+        group, first, count, begin, end = _block_of(unit, row_blocks, column_blocks, group_rows, outputs)
+        own = group if panels.shape[0] > 1 else 0
+        _locate(group * rows.group, rows, columns, first, places[:count])
+        if kinds > 0:
             for i in range(count):
-                for j in range(right - left):
-                    sums[group, first + i, left + j] = -np.int64(corrections[own, left + j])
-            for piece in range(0, reduction, piece_bytes):
-                part[:] = 0
-                _add_piece(
-                    x,
-                    rows,
-                    places[:count],
+                line, column = (first + i) // columns.shape[0], (first + i) % columns.shape[0]
+                half_rows[i] = line * kinds + half_of[column]
+        for left in range(begin, end, wide):
+            right = min(left + wide, end)
+            for j in range(left, right):
+                start[j - left] = np.int32(-(weight_sums[own, j] * offset))
+            if kinds > 0:
+                for i in range(count):
+                    _add_row(start, halves[group, half_rows[i], left:right], part[i])
+            for piece in range(0, reduction, CHUNK_BYTES):
+                taken = min(CHUNK_BYTES, reduction - piece)
+                if not short or left == begin:
+                    _gather(x, rows, places[:count], piece, taken, sources, block)
+                _add_columns(
+                    block,
+                    count,
                     piece,
-                    min(piece_bytes, reduction - piece),
+                    taken,
                     form,
                     panels[own],
                     storage,
                     panel_bytes,
                     left,
                     right,
-                    block,
                     buffers,
+                    piece == 0 and kinds == 0,
+                    start,
                     part,
                 )
+            if sums.shape[1] > 0:
                 for i in range(count):
-                    for j in range(right - left):
-                        sums[group, first + i, left + j] += part[i, j]
+                    _copy_row(part[i], sums[group, first + i, left:right])
+                continue
+            rescale_block(
+                part,
+                count,
+                factor[left:right],
+                addend[left:right],
+                shift[left:right],
+                low,
+                high,
+                codes[group, first : first + count],
+                left,
+                observed,
+            )
+
+
+@helper
+def _addends(bias, bias_bits, shift):
+    """Return bias and rounding of every output, in units of the product."""
+    addend = np.empty(bias.shape[0], np.int64)
+    for j in range(bias.shape[0]):
+        addend[j] = (bias[j] << (shift[j] - bias_bits)) + ((np.int64(1) << shift[j]) >> 1)
+    return addend
 
 
 @kernel
@@ -207,92 +358,65 @@ def multiply_codes(
     form,
     panels,
     storage,
-    corrections,
+    weight_sums,
+    offset,
     threads,
     halves,
     half_of,
     factor,
-    addend,
+    bias,
+    bias_bits,
     shift,
     low,
     high,
     codes,
+    sums,
 ):
-    """Write rescaled codes and return ``[blocks, 3]``: saturated codes, smallest and largest sum of each.
+    """Write rescaled codes; return how many saturated, the smallest and the largest sum.
 
-    The first eight arguments are those of :func:`multiply_sums`; every sum must fit 32 bits. Then
+    The first nine arguments are those of :func:`multiply_sums`; every sum must fit 32 bits. Then
 
     halves, half_of
         Int32 ``[groups, rows of halves, outputs]`` and int64 ``[output columns]``: where the rows were
-        halved, the sum is ``2 * sum + halves[column half_of[x] of the same pixel row]``; ``[0, 0, 0]`` where
+        halved, ``halves[column half_of[x] of the same pixel row]`` is added to the sum; ``[0, 0, 0]`` where
         not.
-    factor, addend, shift
-        Per output: ``code = clamp((sum * factor + addend) >> shift, low, high)``, int32, int64, int64; the
-        addend holds bias and rounding.
-    codes
-        Result int16 ``[groups, rows, outputs]``.
+    factor, bias, bias_bits, shift
+        Per output, int32 and int64: ``code = clamp(round_half_up((sum * factor + bias * 2**(shift -
+        bias_bits)) / 2**shift), low, high)``.
+    codes, sums
+        Result int16 ``[groups, rows, outputs]``, or the sums themselves, int32, and nothing is observed; the
+        other one is ``[groups, 0, 0]``.
     """
-    groups, group_rows, outputs = codes.shape
-    height, width = _blocks(group_rows, outputs, groups, threads)
-    row_blocks = (group_rows + height - 1) // height
-    column_blocks = (outputs + width - 1) // width
-    panel_bytes = panels.shape[1] // ((outputs + COLUMNS - 1) // COLUMNS)
-    reduction = rows.kernel_height * rows.kernel_width * rows.padded_run
-    kinds = halves.shape[1] // max(1, group_rows // columns.shape[0])
-    units = groups * row_blocks * column_blocks
-    observed = np.empty((units, 3), np.int64)
-    for worker in prange(min(threads, units)):
-        places = np.empty((height, 3), np.int64)
-        block = np.empty((height, ROW_BYTES), np.uint8)
-        buffers = np.empty((2, CHUNK_BYTES // 4 * STEP_BYTES), np.uint8)
-        part = np.empty((height, width), np.int32)
-        seen = np.empty(3, np.int64)
-        nothing = np.empty(0, np.int32)
-        for unit in range(worker, units, threads):
-            group = unit // (row_blocks * column_blocks)
-            first = unit // column_blocks % row_blocks * height
-            left = unit % column_blocks * width
-            count, right = min(height, group_rows - first), min(left + width, outputs)
-            own = group if panels.shape[0] > 1 else 0
-            _locate(group * rows.group, rows, columns, first, places[:count])
-            part[:] = 0
-            for piece in range(0, reduction, CHUNK_BYTES):
-                _add_piece(
-                    x,
-                    rows,
-                    places[:count],
-                    piece,
-                    min(CHUNK_BYTES, reduction - piece),
-                    form,
-                    panels[own],
-                    storage,
-                    panel_bytes,
-                    left,
-                    right,
-                    block,
-                    buffers,
-                    part,
-                )
-            clipped, smallest, largest = np.int64(0), np.int64(2**31), np.int64(-(2**31))
-            for i in range(count):
-                row = first + i
-                other = nothing
-                if kinds > 0:
-                    half_row = row // columns.shape[0] * kinds + half_of[row % columns.shape[0]]
-                    other = halves[group, half_row, left:right]
-                rescale_row(
-                    part[i],
-                    corrections[own, left:right],
-                    other,
-                    factor[left:right],
-                    addend[left:right],
-                    shift[left:right],
-                    low,
-                    high,
-                    codes[group, row, left:right],
-                    seen,
-                )
-                clipped += seen[0]
-                smallest, largest = min(smallest, seen[1]), max(largest, seen[2])
-            observed[unit, 0], observed[unit, 1], observed[unit, 2] = clipped, smallest, largest
-    return observed
+    group_rows = max(codes.shape[1], sums.shape[1])
+    short = rows.kernel_height * rows.kernel_width * rows.padded_run <= CHUNK_BYTES
+    blocks = _blocks(group_rows, factor.shape[0], codes.shape[0], threads, short)
+    addend, observed = _addends(bias, bias_bits, shift), np.empty((threads, 3), np.int64)
+    for worker in prange(threads):
+        _code_blocks(
+            np.int64(worker),
+            threads,
+            x,
+            rows,
+            columns,
+            form,
+            panels,
+            storage,
+            weight_sums,
+            offset,
+            blocks,
+            halves,
+            half_of,
+            factor,
+            addend,
+            shift,
+            low,
+            high,
+            codes,
+            sums,
+            observed[worker],
+        )
+    saturated, lowest, highest = observed[0]
+    for thread in range(1, threads):
+        saturated += observed[thread, 0]
+        lowest, highest = min(lowest, observed[thread, 1]), max(highest, observed[thread, 2])
+    return saturated, lowest, highest

@@ -9,9 +9,16 @@ import numpy as np
 from numba import prange
 
 from hqsim.kernels.jit import helper, kernel
+from hqsim.kernels.lanes import LANE, SIZE, lane_intrinsic, lane_loop
 from hqsim.kernels.scalar import clamp
 
 CHUNK = 4096
+
+
+def plain_clamp(values, low, high, codes):
+    """Write clamped ``values``; return how many changed (plain form of a loop's end)."""
+    codes[:] = np.clip(values, low, high)
+    return np.count_nonzero((values < low) | (values > high))
 
 
 @helper
@@ -20,55 +27,102 @@ def half_of(shift):
     return (np.int64(1) << max(shift, np.int64(0))) >> 1
 
 
-@helper
-def _rescale(x, multiplier, offset, right, left, low, high, codes):
-    clipped = np.int64(0)
-    for i in range(x.shape[0]):
-        value = ((np.int64(x[i]) * multiplier + offset) << left) >> right
-        code = clamp(value, low, high)
-        clipped += np.int64(value != code)
-        codes[i] = code
-    return clipped
+def _plain_rescale(x, multiplier, offset, left, right, low, high, zero, codes):
+    values = ((x * np.int64(multiplier) + offset) << left) >> right
+    return plain_clamp(values + zero, low + zero, high + zero, codes)
+
+
+@lane_intrinsic(_plain_rescale)
+def rescale_lanes(typing_context, x, multiplier, offset, left, right, low, high, zero, codes):
+    """Write ``clamp(((x * multiplier + offset) << left) >> right, low, high) + zero``; count what saturated.
+
+    ``x`` and ``multiplier`` fit 32 bits.
+    """
+
+    def emit(step):
+        builder = step.builder
+        value = builder.add(step.product(step.load(0, LANE), step.scalar(1, LANE)), step.scalar(2, SIZE))
+        value = builder.ashr(builder.shl(value, step.scalar(3, SIZE)), step.scalar(4, SIZE))
+        code, saturated = step.clamp(value, step.scalar(5, SIZE), step.scalar(6, SIZE))
+        step.store(8, builder.add(code, step.scalar(7, SIZE)))
+        return saturated
+
+    return lane_loop(16, emit, x, multiplier, offset, left, right, low, high, zero, codes)
 
 
 @kernel
-def rescale(x, multiplier, shift, offset, low, high, codes):
-    """Write ``clamp(round_shift(x * multiplier + offset, shift))`` for ``x [n]``; return what saturated."""
+def rescale(x, multiplier, shift, offset, zero, low, high, codes):
+    """Write ``clamp(round_shift(x * multiplier + offset, shift) + zero)``; return what saturated.
+
+    ``x [n]`` and ``multiplier`` fit 32 bits.
+    """
     right, left = max(shift, np.int64(0)), max(-shift, np.int64(0))
     total = offset + half_of(shift)
+    low, high = low - zero, high - zero
     saturated = 0
     for chunk in prange((x.shape[0] + CHUNK - 1) // CHUNK):
         part = slice(chunk * CHUNK, chunk * CHUNK + CHUNK)
-        saturated += _rescale(x[part], multiplier, total, right, left, low, high, codes[part])
+        saturated += rescale_lanes(x[part], multiplier, total, left, right, low, high, zero, codes[part])
     return saturated
 
 
-@helper
-def _add(a, b, multiplier_a, multiplier_b, half, right, left, low, high, codes):
-    clipped = np.int64(0)
-    for i in range(a.shape[0]):
-        total = np.int64(a[i]) * multiplier_a + np.int64(b[i]) * multiplier_b
-        value = ((total + half) << left) >> right
-        code = clamp(value, low, high)
-        clipped += np.int64(value != code)
-        codes[i] = code
-    return clipped
+def _plain_add(a, b, multiplier_a, multiplier_b, half, left, right, low, high, codes):
+    total = a * np.int64(multiplier_a) + b * np.int64(multiplier_b)
+    return plain_clamp(((total + half) << left) >> right, low, high, codes)
+
+
+def _emit_add(step, products):
+    """Add two products, shift, clamp and store; return the mask of what saturated."""
+    builder = step.builder
+    value = builder.add(builder.add(*products), step.scalar(4, SIZE))
+    value = builder.ashr(builder.shl(value, step.scalar(5, SIZE)), step.scalar(6, SIZE))
+    code, saturated = step.clamp(value, step.scalar(7, SIZE), step.scalar(8, SIZE))
+    step.store(9, code)
+    return saturated
+
+
+@lane_intrinsic(_plain_add)
+def _add_lanes(typing_context, a, b, multiplier_a, multiplier_b, half, left, right, low, high, codes):
+    """As ``rescale_lanes``, of a sum; codes and multipliers fit 32 bits."""
+
+    def emit(step):
+        pairs = ((0, 2), (1, 3))
+        return _emit_add(step, [step.product(step.load(x, LANE), step.scalar(m, LANE)) for x, m in pairs])
+
+    return lane_loop(16, emit, a, b, multiplier_a, multiplier_b, half, left, right, low, high, codes)
+
+
+@lane_intrinsic(_plain_add)
+def _add_wide_lanes(typing_context, a, b, multiplier_a, multiplier_b, half, left, right, low, high, codes):
+    """The same for multipliers of any size."""
+
+    def emit(step):
+        pairs = ((0, 2), (1, 3))
+        return _emit_add(step, [step.builder.mul(step.load(x, SIZE), step.scalar(m, SIZE)) for x, m in pairs])
+
+    return lane_loop(16, emit, a, b, multiplier_a, multiplier_b, half, left, right, low, high, codes)
 
 
 @kernel
 def add_rescaled(a, b, multiplier_a, multiplier_b, shift, low, high, codes):
     """Write ``clamp(round_shift(a * multiplier_a + b * multiplier_b, shift))`` for ``a [n]`` and ``b [n]``.
 
-    Returns the number of saturated codes.
+    Returns the number of saturated codes. The multipliers of the sampler may exceed 32 bits.
     """
     right, left = max(shift, np.int64(0)), max(-shift, np.int64(0))
     half = half_of(shift)
+    narrow = max(abs(multiplier_a), abs(multiplier_b)) < 1 << 31
     saturated = 0
     for chunk in prange((a.shape[0] + CHUNK - 1) // CHUNK):
         part = slice(chunk * CHUNK, chunk * CHUNK + CHUNK)
-        saturated += _add(
-            a[part], b[part], multiplier_a, multiplier_b, half, right, left, low, high, codes[part]
-        )
+        if narrow:
+            saturated += _add_lanes(
+                a[part], b[part], multiplier_a, multiplier_b, half, left, right, low, high, codes[part]
+            )
+        else:
+            saturated += _add_wide_lanes(
+                a[part], b[part], multiplier_a, multiplier_b, half, left, right, low, high, codes[part]
+            )
     return saturated
 
 

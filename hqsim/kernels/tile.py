@@ -107,14 +107,14 @@ class _PlainStep:
         return builder.add(total, builder.add(low, high))
 
 
-def _emit_tile(builder: ir.IRBuilder, step, rows, panel, steps, sums, pitch) -> None:
-    """Add the products of ``steps`` steps to int32 ``sums``, whose rows lie ``pitch`` bytes apart."""
+def _emit_tile(builder: ir.IRBuilder, step, rows, panel, steps, start, sums) -> None:
+    """Write ``start`` plus products of ``steps`` steps to int32 ``sums``: pairs of address and row pitch."""
     for first_row in range(0, ROWS, step.rows):
         for first_column in range(0, COLUMNS, 2 * step.lanes):
-            _emit_block(builder, step, rows, panel, steps, sums, pitch, first_row, first_column)
+            _emit_block(builder, step, rows, panel, steps, start, sums, first_row, first_column)
 
 
-def _emit_block(builder, step, rows, panel, steps, sums, pitch, first_row, first_column) -> None:
+def _emit_block(builder, step, rows, panel, steps, start, sums, first_row, first_column) -> None:
     """One loop over ``steps``: ``step.rows`` rows x two vectors of columns stay in registers."""
     vector = ir.VectorType(_LANE, step.lanes)
     vectors = 2
@@ -151,12 +151,15 @@ def _emit_block(builder, step, rows, panel, steps, sums, pitch, first_row, first
     builder.cbranch(builder.icmp_signed("<", following, steps), loop, after)
     builder.position_at_end(after)
     for row in range(step.rows):
-        start = builder.gep(sums, [builder.mul(pitch, _SIZE(first_row + row))])
         for position in range(vectors):
-            offset = _SIZE(4 * (first_column + position * step.lanes))
-            address = builder.gep(start, [offset])
-            total = builder.add(_load(builder, address, vector, 4), results[row * vectors + position])
-            builder.store(total, builder.bitcast(address, vector.as_pointer())).align = 4
+            source, target = (
+                builder.gep(address, [builder.add(builder.mul(pitch, _SIZE(first_row + row)), offset)])
+                for (address, pitch), offset in (
+                    (place, _SIZE(4 * (first_column + position * step.lanes))) for place in (start, sums)
+                )
+            )
+            total = builder.add(_load(builder, source, vector, 4), results[row * vectors + position])
+            builder.store(total, builder.bitcast(target, vector.as_pointer())).align = 4
 
 
 def _load(builder: ir.IRBuilder, address: ir.Value, kind: ir.Type, align: int) -> ir.Value:
@@ -167,27 +170,34 @@ def _load(builder: ir.IRBuilder, address: ir.Value, kind: ir.Type, align: int) -
 
 def _tile_intrinsic(step):
     @intrinsic
-    def tile(typing_context, rows, row, panel, first, steps, sums, column):
-        signature = types.void(rows, types.intp, panel, types.intp, types.intp, sums, types.intp)
+    def tile(typing_context, rows, row, panel, first, steps, fresh, start, sums, column):
+        signature = types.void(
+            rows, types.intp, panel, types.intp, types.intp, types.boolean, start, sums, types.intp
+        )
 
         def generate(context, builder, signature, arguments):
             if step is None:
                 return context.get_dummy_value()
             arrays = [
                 context.make_array(signature.args[position])(context, builder, arguments[position])
-                for position in (0, 2, 5)
+                for position in (0, 2, 6, 7)
             ]
-            rows, panel, sums = (builder.bitcast(array.data, _BYTE.as_pointer()) for array in arrays)
-            _, row, _, first, steps, _, column = arguments
-            pitch = builder.extract_value(arrays[2].strides, 0)
+            rows, panel, start, sums = (builder.bitcast(array.data, _BYTE.as_pointer()) for array in arrays)
+            _, row, _, first, steps, fresh, _, _, column = arguments
+            fresh = builder.trunc(fresh, ir.IntType(1))
+            pitch = builder.extract_value(arrays[3].strides, 0)
+            columns = builder.mul(column, _SIZE(4))
+            target = builder.gep(sums, [builder.add(builder.mul(row, pitch), columns)])
+            # The same start for every row, or what the sums are already.
+            source = builder.select(fresh, builder.gep(start, [columns]), target)
             _emit_tile(
                 builder,
                 step,
                 builder.gep(rows, [builder.mul(row, _SIZE(ROW_BYTES))]),
                 builder.gep(panel, [first]),
                 steps,
-                builder.gep(sums, [builder.add(builder.mul(row, pitch), builder.mul(column, _SIZE(4)))]),
-                pitch,
+                (source, builder.select(fresh, _SIZE(0), pitch)),
+                (target, pitch),
             )
             return context.get_dummy_value()
 
@@ -198,13 +208,16 @@ def _tile_intrinsic(step):
 
 if numba.config.DISABLE_JIT:
 
-    def add_tile(form, rows, row, panel, first, steps, sums, column):
+    def add_tile(form, rows, row, panel, first, steps, fresh, start, sums, column):
         """Add a tile to ``sums`` (plain form, for runs without the compiler)."""
         kinds = (np.uint8, np.int8) if form == EIGHT else (np.int16, np.int16)
         a = rows[row : row + ROWS, : 4 * steps].copy().view(kinds[0]).astype(np.int64)
         lanes = panel[first : first + STEP_BYTES * steps].view(kinds[1]).astype(np.int64)
         b = lanes.reshape(steps, COLUMNS, -1).transpose(0, 2, 1).reshape(-1, COLUMNS)
-        sums[row : row + ROWS, column : column + COLUMNS] += (a @ b).astype(np.int32)
+        columns = slice(column, column + COLUMNS)
+        if fresh:
+            sums[row : row + ROWS, columns] = start[columns]
+        sums[row : row + ROWS, columns] += (a @ b).astype(np.int32)
 
 else:
     # A CPU without VNNI cannot compile its instructions; there these forms are empty and never chosen.
@@ -213,15 +226,16 @@ else:
     _tile_portable = _tile_intrinsic(_Avx2Step() if _target_has("avx2") else _PlainStep())
 
     @helper
-    def add_tile(form, rows, row, panel, first, steps, sums, column):
+    def add_tile(form, rows, row, panel, first, steps, fresh, start, sums, column):
         """Add ``steps`` steps of 12 rows times a panel to ``sums`` from ``[row, column]`` on.
 
         ``rows`` is uint8 ``[any, ROW_BYTES]``, ``panel`` uint8 bytes from ``first`` on, ``sums`` int32; all
-        twelve rows and 32 columns must exist; ``form`` as above.
+        twelve rows and 32 columns must exist; ``form`` as above. With ``fresh`` every row of sums begins as
+        ``start`` int32, from ``column`` on, whatever it was.
         """
         if form == EIGHT:
-            _tile_eight(rows, row, panel, first, steps, sums, column)
+            _tile_eight(rows, row, panel, first, steps, fresh, start, sums, column)
         elif form == SIXTEEN:
-            _tile_sixteen(rows, row, panel, first, steps, sums, column)
+            _tile_sixteen(rows, row, panel, first, steps, fresh, start, sums, column)
         else:
-            _tile_portable(rows, row, panel, first, steps, sums, column)
+            _tile_portable(rows, row, panel, first, steps, fresh, start, sums, column)

@@ -1,4 +1,4 @@
-"""Inner loops in LLVM vectors: copy a run, unpack and widen weights, rescale a row of sums, butterflies.
+"""Inner loops in LLVM vectors: copy runs, unpack and widen weights, rescale sums, butterflies.
 
 LLVM does not find these by itself in loops over numba arrays (it cannot see that they do not overlap).
 """
@@ -12,7 +12,9 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-_BYTE, _WORD, _SIZE = ir.IntType(8), ir.IntType(16), ir.IntType(64)
+from hqsim.kernels.lanes import count_lanes, filled, splat
+
+_BYTE, _WORD, _LANE, _SIZE = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)
 _BYTES = ir.VectorType(_BYTE, 64)
 _WORDS = ir.VectorType(_WORD, 32)
 
@@ -32,36 +34,51 @@ def _store(builder, value, pointer, offset):
     builder.store(value, builder.bitcast(builder.gep(pointer, [offset]), value.type.as_pointer())).align = 1
 
 
-def _filled(kind, value):
-    return ir.Constant(kind, [value] * kind.count)
-
-
 @intrinsic
-def _copy_run(typing_context, source, first, count, flip, target, goal):
-    """Copy ``count`` bytes, each xor ``flip``: vectors of 64, the last one overlapping."""
-    signature = types.void(source, types.intp, types.intp, types.uint8, target, types.intp)
+def _copy_runs(typing_context, source, firsts, rows, count, flip, fill, target, goal):
+    """Vectors of 64, 16 or 1 bytes, the last one of a run overlapping; all rows of one, then the next."""
+    signature = types.void(
+        source, firsts, types.intp, types.intp, types.uint8, types.uint8, target, types.intp
+    )
 
     def generate(context, builder, signature, arguments):
-        _, first, count, flip, _, goal = arguments
-        x = builder.gep(_pointer(context, builder, signature.args[0], arguments[0]), [first])
-        y = builder.gep(_pointer(context, builder, signature.args[4], arguments[4]), [goal])
-        lane = builder.insert_element(ir.Constant(_BYTES, ir.Undefined), flip, ir.IntType(32)(0))
-        flips = builder.shuffle_vector(
-            lane, ir.Constant(_BYTES, ir.Undefined), _filled(ir.VectorType(ir.IntType(32), 64), 0)
+        _, _, rows, count, flip, fill, _, goal = arguments
+        x, places, block = (
+            _pointer(context, builder, signature.args[position], arguments[position])
+            for position in (0, 1, 6)
         )
+        pitch = builder.extract_value(
+            context.make_array(signature.args[6])(context, builder, arguments[6]).strides, 0
+        )
+        padding = cgutils.alloca_once(builder, _BYTES)
+        builder.store(splat(builder, builder.xor(fill, flip), _BYTES), padding)
+        padding = builder.bitcast(padding, _BYTE.as_pointer())
 
-        def move(offset):
-            _store(builder, builder.xor(_load(builder, x, offset), flips), y, offset)
+        def copy(size):
+            kind = ir.VectorType(_BYTE, size)
+            flips, last = splat(builder, flip, kind), builder.sub(count, _SIZE(size))
+            vectors = builder.sdiv(builder.add(count, _SIZE(size - 1)), _SIZE(size))
+            with cgutils.for_range(builder, vectors) as vector:
+                offset = builder.mul(vector.index, _SIZE(size))
+                offset = builder.select(builder.icmp_signed("<", offset, last), offset, last)
+                with cgutils.for_range(builder, rows) as row:
+                    first = _load(builder, places, builder.mul(row.index, _SIZE(8)), _SIZE)
+                    outside = builder.icmp_signed("<", first, _SIZE(0))
+                    run = builder.gep(x, [builder.add(first, offset)])
+                    value = _load(builder, builder.select(outside, padding, run), _SIZE(0), kind)
+                    place = builder.add(builder.mul(row.index, pitch), builder.add(goal, offset))
+                    _store(builder, builder.xor(value, flips), block, place)
 
-        with builder.if_else(builder.icmp_signed(">=", count, _SIZE(64))) as (long_run, short_run):
-            with long_run:
-                last = builder.sub(count, _SIZE(64))
-                with cgutils.for_range_slice(builder, _SIZE(0), last, _SIZE(64), inc=True) as (index, _):
-                    move(index)
-                move(last)
-            with short_run, cgutils.for_range(builder, count) as loop:
-                byte = builder.load(builder.gep(x, [loop.index]))
-                builder.store(builder.xor(byte, flip), builder.gep(y, [loop.index]))
+        with builder.if_else(builder.icmp_signed(">=", count, _SIZE(64))) as (long_runs, shorter):
+            with long_runs:
+                copy(64)
+            with shorter:
+                is_middle = builder.icmp_signed(">=", count, _SIZE(16))
+                with builder.if_else(is_middle) as (middle, short_runs):
+                    with middle:
+                        copy(16)
+                    with short_runs:
+                        copy(1)
         return context.get_dummy_value()
 
     return signature, generate
@@ -77,8 +94,8 @@ def _unpack_nibbles(typing_context, packed, first, steps, target):
         y = _pointer(context, builder, signature.args[3], arguments[3])
         with cgutils.for_range(builder, arguments[2]) as loop:
             pairs = _load(builder, x, builder.mul(loop.index, _SIZE(64)))
-            low = builder.sub(builder.and_(pairs, _filled(_BYTES, 15)), _filled(_BYTES, 8))
-            high = builder.sub(builder.lshr(pairs, _filled(_BYTES, 4)), _filled(_BYTES, 8))
+            low = builder.sub(builder.and_(pairs, filled(_BYTES, 15)), filled(_BYTES, 8))
+            high = builder.sub(builder.lshr(pairs, filled(_BYTES, 4)), filled(_BYTES, 8))
             goal = builder.mul(loop.index, _SIZE(128))
             _store(builder, low, y, goal)
             _store(builder, high, y, builder.add(goal, _SIZE(64)))
@@ -95,7 +112,7 @@ def _widen(typing_context, packed, first, steps, target):
     def generate(context, builder, signature, arguments):
         x = builder.gep(_pointer(context, builder, signature.args[0], arguments[0]), [arguments[1]])
         y = _pointer(context, builder, signature.args[3], arguments[3])
-        eight = _filled(_WORDS, 8)
+        eight = filled(_WORDS, 8)
         with cgutils.for_range(builder, arguments[2]) as loop:
             source = builder.mul(loop.index, _SIZE(128))
             goal = builder.mul(loop.index, _SIZE(256))
@@ -110,74 +127,73 @@ def _widen(typing_context, packed, first, steps, target):
 
 
 @intrinsic
-def _rescale_row(
-    typing_context, sums, corrections, halves, factor, addend, places, low, high, codes, observed
+def _rescale_columns(
+    typing_context, sums, column, count, factor, addend, places, low, high, codes, left, observed
 ):
-    """16 columns at a time; the caller does the rest of the row."""
+    """16 columns of ``count`` rows; factor, addend and shift stay in registers."""
     signature = types.void(
-        sums, corrections, halves, factor, addend, places, types.int64, types.int64, codes, observed
+        sums,
+        types.intp,
+        types.intp,
+        factor,
+        addend,
+        places,
+        types.int64,
+        types.int64,
+        codes,
+        types.intp,
+        observed,
     )
-    sixteen, wide = ir.VectorType(ir.IntType(32), 16), ir.VectorType(_SIZE, 16)
+    sixteen, wide = ir.VectorType(_LANE, 16), ir.VectorType(_SIZE, 16)
 
     def generate(context, builder, signature, arguments):
-        arrays = [
-            context.make_array(signature.args[position])(context, builder, arguments[position])
-            for position in (0, 1, 2, 3, 4, 5, 8, 9)
-        ]
-        sums, corrections, halves, factor, addend, places, codes, observed = (
-            builder.bitcast(array.data, _BYTE.as_pointer()) for array in arrays
-        )
-        halved = builder.icmp_signed(">", builder.extract_value(arrays[2].shape, 0), _SIZE(0))
-        limits = []
-        for limit in arguments[6:8]:
-            lane = builder.insert_element(ir.Constant(wide, ir.Undefined), limit, ir.IntType(32)(0))
-            limits.append(builder.shuffle_vector(lane, ir.Constant(wide, ir.Undefined), _filled(sixteen, 0)))
-        starts = (_filled(wide, 0), _filled(sixteen, 2**31 - 1), _filled(sixteen, -(2**31)))
+        _, column, count, _, _, _, low, high, _, left, _ = arguments
+        arrays = {
+            position: context.make_array(signature.args[position])(context, builder, arguments[position])
+            for position in (0, 3, 4, 5, 8, 10)
+        }
+        pointer = _BYTE.as_pointer()
+        data = {position: builder.bitcast(array.data, pointer) for position, array in arrays.items()}
+        pitches = [builder.extract_value(arrays[position].strides, 0) for position in (0, 8)]
+        four, eight = builder.mul(column, _SIZE(4)), builder.mul(column, _SIZE(8))
+        factor = builder.sext(_load(builder, data[3], four, sixteen), wide)
+        addend, places = (_load(builder, data[position], eight, wide) for position in (4, 5))
+        low, high = (splat(builder, limit, wide) for limit in (low, high))
+        source = builder.gep(data[0], [four])
+        target = builder.gep(data[8], [builder.mul(builder.add(left, column), _SIZE(2))])
+        starts = (_SIZE(0), filled(sixteen, 2**31 - 1), filled(sixteen, -(2**31)))
         kept = [cgutils.alloca_once_value(builder, start) for start in starts]
-        groups = builder.sdiv(builder.extract_value(arrays[6].shape, 0), _SIZE(16))
-        with cgutils.for_range(builder, groups) as loop:
-            four = builder.mul(loop.index, _SIZE(64))
-            eight = builder.mul(loop.index, _SIZE(128))
-            total = builder.sub(
-                _load(builder, sums, four, sixteen), _load(builder, corrections, four, sixteen)
-            )
-            slot = cgutils.alloca_once_value(builder, total)
-            builder.store(total, slot)
-            with builder.if_then(halved):
-                builder.store(
-                    builder.add(builder.add(total, total), _load(builder, halves, four, sixteen)), slot
-                )
-            total = builder.load(slot)
-            value = builder.mul(
-                builder.sext(total, wide), builder.sext(_load(builder, factor, four, sixteen), wide)
-            )
-            value = builder.add(value, _load(builder, addend, eight, wide))
-            value = builder.ashr(value, _load(builder, places, eight, wide))
-            code = builder.select(builder.icmp_signed("<", value, limits[0]), limits[0], value)
-            code = builder.select(builder.icmp_signed(">", code, limits[1]), limits[1], code)
-            _store(
-                builder,
-                builder.trunc(code, ir.VectorType(_WORD, 16)),
-                codes,
-                builder.mul(loop.index, _SIZE(32)),
-            )
-            clipped = builder.zext(builder.icmp_signed("!=", code, value), wide)
-            count, smallest, largest = (builder.load(slot) for slot in kept)
-            builder.store(builder.add(count, clipped), kept[0])
+        for slot, start in zip(kept, starts, strict=True):
+            builder.store(start, slot)
+        with cgutils.for_range(builder, count) as loop:
+            total = _load(builder, source, builder.mul(loop.index, pitches[0]), sixteen)
+            value = builder.add(builder.mul(builder.sext(total, wide), factor), addend)
+            value = builder.ashr(value, places)
+            code = builder.select(builder.icmp_signed("<", value, low), low, value)
+            code = builder.select(builder.icmp_signed(">", code, high), high, code)
+            words = builder.trunc(code, ir.VectorType(_WORD, 16))
+            _store(builder, words, target, builder.mul(loop.index, pitches[1]))
+            clipped, smallest, largest = (builder.load(slot) for slot in kept)
+            changed = count_lanes(builder, builder.icmp_signed("!=", code, value))
+            builder.store(builder.add(clipped, changed), kept[0])
             builder.store(builder.select(builder.icmp_signed("<", total, smallest), total, smallest), kept[1])
             builder.store(builder.select(builder.icmp_signed(">", total, largest), total, largest), kept[2])
-        reductions = (("add", wide), ("smin", sixteen), ("smax", sixteen))
-        for position, (name, kind) in enumerate(reductions):
+        found = [builder.load(kept[0])]
+        for name, slot in (("smin", kept[1]), ("smax", kept[2])):
             function = cgutils.get_or_insert_function(
-                builder.module,
-                ir.FunctionType(kind.element, [kind]),
-                f"llvm.vector.reduce.{name}.v16i{kind.element.width}",
+                builder.module, ir.FunctionType(_LANE, [sixteen]), f"llvm.vector.reduce.{name}.v16i32"
             )
-            result = builder.call(function, [builder.load(kept[position])])
-            if kind is sixteen:
-                result = builder.sext(result, _SIZE)
-            address = builder.bitcast(builder.gep(observed, [_SIZE(8 * position)]), _SIZE.as_pointer())
-            builder.store(result, address)
+            found.append(builder.sext(builder.call(function, [builder.load(slot)]), _SIZE))
+        addresses = [
+            builder.bitcast(builder.gep(data[10], [_SIZE(8 * position)]), _SIZE.as_pointer())
+            for position in range(3)
+        ]
+        clipped, smallest, largest = (builder.load(address) for address in addresses)
+        smaller = builder.icmp_signed("<", found[1], smallest)
+        larger = builder.icmp_signed(">", found[2], largest)
+        builder.store(builder.add(clipped, found[0]), addresses[0])
+        builder.store(builder.select(smaller, found[1], smallest), addresses[1])
+        builder.store(builder.select(larger, found[2], largest), addresses[2])
         return context.get_dummy_value()
 
     return signature, generate
@@ -187,24 +203,25 @@ def _rescale_row(
 def _butterflies(typing_context, row, size):
     """Blocks of ``size``, at most 32, in vectors of 32: in stage ``h`` element ``j`` meets ``j ^ h``."""
     signature = types.void(row, types.intp)
-    vector = ir.VectorType(ir.IntType(32), 32)
+    vector = ir.VectorType(ir.IntType(row.dtype.bitwidth), 32)
 
     def generate(context, builder, signature, arguments):
         data = _pointer(context, builder, signature.args[0], arguments[0])
         array = context.make_array(signature.args[0])(context, builder, arguments[0])
         count = builder.sdiv(builder.extract_value(array.shape, 0), _SIZE(32))
         with cgutils.for_range(builder, count) as loop:
-            offset = builder.mul(loop.index, _SIZE(128))
+            offset = builder.mul(loop.index, _SIZE(4 * vector.element.width))
             slot = cgutils.alloca_once_value(builder, _load(builder, data, offset, vector))
             builder.store(_load(builder, data, offset, vector), slot)
             for stage in range(5):
                 half = 1 << stage
                 with builder.if_then(builder.icmp_signed(">", arguments[1], _SIZE(half))):
                     values = builder.load(slot)
-                    order = ir.Constant(vector, [j ^ half for j in range(32)])
+                    order = ir.Constant(ir.VectorType(_LANE, 32), [j ^ half for j in range(32)])
                     partner = builder.shuffle_vector(values, ir.Constant(vector, ir.Undefined), order)
-                    signs = ir.Constant(vector, [-1 if j & half else 1 for j in range(32)])
-                    builder.store(builder.add(partner, builder.mul(values, signs)), slot)
+                    lower = ir.Constant(ir.VectorType(ir.IntType(1), 32), [bool(j & half) for j in range(32)])
+                    pair = builder.sub(partner, values), builder.add(partner, values)
+                    builder.store(builder.select(lower, *pair), slot)
             _store(builder, builder.load(slot), data, offset)
         return context.get_dummy_value()
 
@@ -221,19 +238,20 @@ if numba.config.DISABLE_JIT:
             pairs[:] = np.stack([pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]], axis=1)
             half *= 2
 
-    def rescale_row(sums, corrections, halves, factor, addend, places, low, high, codes, observed):
-        """Rescale a row of sums (plain form, for runs without the compiler)."""
-        count = len(codes)
-        totals = sums[:count] - corrections
-        if len(halves):
-            totals = 2 * totals + halves
-        values = (totals.astype(np.int64) * factor + addend) >> places
-        codes[:] = np.clip(values, low, high)
-        observed[:] = np.count_nonzero((values < low) | (values > high)), totals.min(), totals.max()
+    def rescale_block(sums, count, factor, addend, places, low, high, codes, left, observed):
+        """Rescale a block of sums (plain form, for runs without the compiler)."""
+        columns = len(factor)
+        totals = sums[:count, :columns].astype(np.int64)
+        values = (totals * factor + addend) >> places
+        codes[:, left : left + columns] = np.clip(values, low, high)
+        observed[0] += np.count_nonzero((values < low) | (values > high))
+        observed[1:] = totals.min(initial=observed[1]), totals.max(initial=observed[2])
 
-    def copy_run(source, first, count, flip, target, goal):
-        """Copy ``count`` bytes, each xor ``flip`` (plain form, for runs without the compiler)."""
-        target.reshape(-1)[goal : goal + count] = source[first : first + count] ^ flip
+    def copy_runs(source, firsts, rows, count, flip, fill, target, goal):
+        """Copy a run of bytes for every row (plain form, for runs without the compiler)."""
+        for row, first in enumerate(firsts[:rows].tolist()):
+            run = source[first : first + count] ^ flip if first >= 0 else fill
+            target[row, goal : goal + count] = run
 
     def unpack_nibbles(packed, first, steps, target):
         """Spread 64 bytes per step to 128 (plain form)."""
@@ -251,9 +269,13 @@ else:
     from hqsim.kernels.scalar import clamp
 
     @helper
-    def copy_run(source, first, count, flip, target, goal):
-        """Copy ``count`` bytes from ``source[first]`` on to ``target[goal]`` on, each xor ``flip``."""
-        _copy_run(source, first, count, flip, target, goal)
+    def copy_runs(source, firsts, rows, count, flip, fill, target, goal):
+        """Copy ``count`` bytes from ``source[firsts[r]]`` on, each xor ``flip``, to ``target[r, goal]`` on.
+
+        For every row ``r`` below ``rows``; where ``firsts`` int64 is negative the run is ``fill``. Everything
+        else is uint8; rows of the target are contiguous.
+        """
+        _copy_runs(source, firsts, rows, count, flip, fill, target, goal)
 
     @helper
     def unpack_nibbles(packed, first, steps, target):
@@ -266,27 +288,27 @@ else:
         _widen(packed, first, steps, target)
 
     @helper
-    def rescale_row(sums, corrections, halves, factor, addend, places, low, high, codes, observed):
-        """Rescale a row of sums to ``codes``; note saturated codes, smallest and largest sum in ``observed``.
+    def rescale_block(sums, count, factor, addend, places, low, high, codes, left, observed):
+        """Rescale the first ``count`` rows of sums to columns ``left ...`` of ``codes``.
 
-        ``total = sums - corrections`` (then ``2 * total + halves``, unless ``halves`` is empty), int32,
-        wrapping; ``code = clamp((total * factor + addend) >> places, low, high)``. ``corrections``,
-        ``halves`` and ``factor`` are int32, ``addend``, ``places`` and ``observed [3]`` int64, ``codes``
-        int16, all contiguous.
+        ``code = clamp((sum * factor + addend) >> places, low, high)`` with ``sums`` int32 ``[any, any]``,
+        ``factor`` int32, ``addend`` and ``places`` int64 ``[columns]``, ``codes`` int16 ``[count, any]``,
+        rows contiguous. Saturated codes, the smallest and the largest sum join ``observed`` int64 ``[3]``.
         """
-        _rescale_row(sums, corrections, halves, factor, addend, places, low, high, codes, observed)
-        for i in range(codes.shape[0] // 16 * 16, codes.shape[0]):
-            total = np.int32(sums[i] - corrections[i])
-            if halves.shape[0] > 0:
-                total = np.int32(2 * total + halves[i])
-            value = (np.int64(total) * np.int64(factor[i]) + addend[i]) >> places[i]
-            code = clamp(value, low, high)
-            codes[i] = code
-            observed[0] += value != code
-            observed[1] = min(observed[1], np.int64(total))
-            observed[2] = max(observed[2], np.int64(total))
+        columns = factor.shape[0]
+        whole = columns // 16 * 16
+        for column in range(0, whole, 16):
+            _rescale_columns(sums, column, count, factor, addend, places, low, high, codes, left, observed)
+        for i in range(count):
+            for j in range(whole, columns):
+                total = np.int64(sums[i, j])
+                value = (total * np.int64(factor[j]) + addend[j]) >> places[j]
+                code = clamp(value, low, high)
+                codes[i, left + j] = code
+                observed[0] += value != code
+                observed[1], observed[2] = min(observed[1], total), max(observed[2], total)
 
     @helper
     def butterflies(row, size):
-        """Transform the blocks of ``size``, at most 32, in ``row`` int32, a multiple of 32 long."""
+        """Transform the blocks of ``size``, at most 32, in ``row`` int16 or int32, a multiple of 32 long."""
         _butterflies(row, size)

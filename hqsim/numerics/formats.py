@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -55,7 +56,7 @@ class Format:
         """The zero-point at entry ``entry`` of the timestep table."""
         return self.zero_points[0] if len(self.zero_points) == 1 else self.zero_points[entry]
 
-    @property
+    @cached_property
     def dtype(self) -> np.dtype[Any]:
         """The integer type that arrays of these codes have: 8, 16 or 32 bits, unsigned for unsigned codes."""
         size = 8 if self.bits <= 8 else 16 if self.bits <= 16 else 32

@@ -128,4 +128,4 @@ def exact_clamp(values: np.ndarray, output: Format) -> Result:
 
 def scalar(array: np.ndarray) -> np.int64:
     """Return the single element of a prepared array as int64."""
-    return np.int64(array.reshape(-1)[0])
+    return np.int64(array.item())

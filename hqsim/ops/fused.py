@@ -13,7 +13,8 @@ own choice, by range and CPU, and does not change a code:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 SHIFT = 128
 """What makes signed 8-bit codes unsigned."""
+_ZERO = np.int64(0)
+_NO_HALVES = np.zeros((0, 0, 0), np.int32), np.zeros(1, np.int64)
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,8 @@ class Window:
 class PackedLayer:
     """Weights of a layer as the kernels want them, and how its operand enters them.
 
-    ``halved``: its operand is multiplied as ``2 a' + p``, 8 bits and a parity bit per block.
+    ``halved``: its operand is multiplied as ``2 a' + p``, 8 bits and a parity bit per block, by doubled
+    weights.
     """
 
     panels: Panels
@@ -61,6 +65,23 @@ class Finished:
     highest: int
     events: int = 0
 
+    def reshaped(self, codes: np.ndarray) -> Finished:
+        """Return the same with its codes in another shape."""
+        return Finished(codes, self.saturated, self.lowest, self.highest, self.events)
+
+
+class Rescale(NamedTuple):
+    """Bias and rescale of the sums, per output.
+
+    ``round_half_up((sum * factor + bias * 2**(shift - bias_bits)) / 2**shift)``; int32 factor, int64 bias and
+    shift ``[outputs]``.
+    """
+
+    factor: np.ndarray
+    bias: np.ndarray
+    bias_bits: np.int64
+    shift: np.ndarray
+
 
 def pack_layer(node: Node, weight: np.ndarray, low: int, high: int) -> PackedLayer:
     """Pack integer weights ``[outputs, channels, kh, kw]`` for operands in [low, high]."""
@@ -74,19 +95,21 @@ def pack_layer(node: Node, weight: np.ndarray, low: int, high: int) -> PackedLay
     if fits and (high - low <= 255 if inverse is None else _is_int8(low, high)):
         return PackedLayer(pack_panels(plain, EIGHT), eight=True)
     if fits and inverse is not None and _is_int8(low >> 1, high >> 1):
-        if inverse.axis == "width" and weight.shape[1] > 1:
-            return PackedLayer(pack_panels(plain, EIGHT), eight=True, halved=True)
-        if inverse.axis == "channel":
-            longer = _with_block_sums(plain, inverse.size)
-            if _is_int8(int(longer.min()), int(longer.max())):
-                return PackedLayer(pack_panels(longer, EIGHT), eight=True, halved=True)
+        doubled = _doubled(plain, inverse)
+        if (inverse.axis == "channel" or weight.shape[1] > 1) and _is_int8(doubled.min(), doubled.max()):
+            return PackedLayer(pack_panels(doubled, EIGHT), eight=True, halved=True)
     return PackedLayer(pack_panels(plain, sixteen), eight=False)
 
 
-def _with_block_sums(taps: np.ndarray, size: int) -> np.ndarray:
-    """Return what ``[a', p, p]`` is multiplied by: twice the weights, each block's sum in two halves."""
+def _doubled(taps: np.ndarray, inverse: Transform) -> np.ndarray:
+    """Return what ``a'`` is multiplied by: twice the weights.
+
+    Along the channels, where the rows are ``[a', p, p]``, each block's sum of weights follows in two halves.
+    """
     taps = taps.astype(np.int64)
-    sums = taps.reshape(*taps.shape[:3], -1, size).sum(axis=-1)
+    if inverse.axis == "width":
+        return 2 * taps
+    sums = taps.reshape(*taps.shape[:3], -1, inverse.size).sum(axis=-1)
     return np.concatenate([2 * taps, sums // 2, sums - sums // 2], axis=-1)
 
 
@@ -96,15 +119,12 @@ def multiply_layer(
     images: np.ndarray,
     window: Window,
     zero_point: int,
-    rescale: tuple[np.ndarray, np.ndarray, np.ndarray],
+    rescale: Rescale,
     output: Format,
 ) -> Finished:
-    """Return output codes ``[b, h, w, outputs]`` of operand codes ``images [b, h, w, c]``, channels last.
-
-    ``rescale`` holds factor, addend and shift per output (:func:`channel_factors`).
-    """
+    """Return output codes ``[b, h, w, outputs]`` of operand codes ``images [b, h, w, c]``, channels last."""
     inverse = inverse_of(node)
-    halves, half_of = np.zeros((0, 0, 0), np.int32), np.zeros(window.output[1], np.int64)
+    halves, half_of = _NO_HALVES
     if inverse is None:
         rows, flip, offset = _plain_rows(images, packed.eight, zero_point)
     else:
@@ -121,7 +141,7 @@ def multiply_pair(
     b: np.ndarray,
     ranges: np.ndarray,
     zero_points: np.ndarray,
-    rescale: tuple[np.ndarray, np.ndarray, np.ndarray],
+    rescale: Rescale,
     output: Format,
 ) -> Finished:
     """Return output codes ``[count, m, 1, n]`` of ``a [count, m, k]`` times the rows of ``b [count, n, k]``.
@@ -140,16 +160,7 @@ def multiply_pair(
     rows, flip, offset = _plain_rows(a[:, :, None, :], eight, int(zero_points[0]))
     window = Window((1, 1), 1, (0, 0), (m, 1))
     arguments = _arguments(rows, panels, window, flip, offset)
-    nothing = np.zeros((0, 0, 0), np.int32)
-    return _finish(arguments, nothing, np.zeros(1, np.int64), rescale, output, (count, 1), window.output)
-
-
-def channel_factors(
-    multiplier: np.ndarray, shift: np.ndarray, bias: np.ndarray, bias_bits: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return factor int32, addend int64 and shift int64 of ``(sum * factor + addend) >> shift``."""
-    half = (np.int64(1) << shift) >> 1
-    return multiplier.astype(np.int32), (bias << (shift - bias_bits)) + half, shift
+    return _finish(arguments, *_NO_HALVES, rescale, output, (count, 1), window.output)
 
 
 def pack_segment(weight: np.ndarray, groups: int = 1) -> Panels:
@@ -237,8 +248,8 @@ def _inverted_rows(
     rows = np.empty((batch, height, width, longer), np.int8 if packed.eight else np.int16)
     target = rows.reshape(along[0], -1, along[2])
     bits = np.empty((along[0], along[1] // size, along[2]) if apart else (0, 0, 0), np.uint8)
-    signs = signs_of(inverse).astype(np.int32)
-    invert_transform(codes.reshape(along), signs, np.int64(zero_point), packed.halved, target, bits)
+    signs, zero = signs_of(inverse), np.int64(zero_point)
+    invert_transform(codes.reshape(along), signs, zero, packed.halved, target, bits)
     return rows, bits.reshape(batch, height, width // size, channels) if apart else None
 
 
@@ -247,22 +258,33 @@ def _parity_sums(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Sums of the parity term int32 ``[1, rows, outputs]``; which of its columns each output column takes.
 
-    A window meets few different pieces of the blocks of ``size`` pixels, so few columns differ.
+    ``bits`` are ``[b, h, blocks, c]``, one for ``size`` pixels.
     """
-    from hqsim.kernels.product import multiply_sums
-    from hqsim.kernels.tile import CHUNK_BYTES
+    from hqsim.kernels.product import multiply_codes
 
+    columns, half_of = _distinct_windows(window, bits.shape[2], size)
+    arguments = _arguments(bits, packed.panels, window, 0, 0, columns=columns, repeat=size.bit_length() - 1)
+    sums = np.empty((1, bits.shape[0] * window.output[0] * len(columns), packed.panels.outputs), np.int32)
+    nothing = np.zeros(packed.panels.outputs, np.int64)
+    rescale = Rescale(nothing.astype(np.int32), nothing, np.int64(0), nothing)
+    multiply_codes(*arguments, *_NO_HALVES, *rescale, _ZERO, _ZERO, np.empty((1, 0, 0), np.int16), sums)
+    sums >>= 1  # of doubled weights
+    return sums, half_of
+
+
+@lru_cache(maxsize=256)
+def _distinct_windows(window: Window, blocks: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return output columns whose windows meet different pieces of the blocks of ``size`` pixels.
+
+    And which of them each output column is like: a window meets few different pieces.
+    """
     taps = np.arange(window.output[1])[:, None] * window.stride - window.padding[1]
     taps = taps + np.arange(window.kernel[1])
-    inside = (taps >= 0) & (taps < bits.shape[2] * size)
+    inside = (taps >= 0) & (taps < blocks * size)
     _, columns, half_of = np.unique(
         np.where(inside, taps // size, -1), axis=0, return_index=True, return_inverse=True
     )
-    rows = np.repeat(bits, size, axis=2)
-    arguments = _arguments(rows, packed.panels, window, 0, 0, columns=columns)
-    sums = np.empty((1, bits.shape[0] * window.output[0] * len(columns), packed.panels.outputs), np.int64)
-    multiply_sums(*arguments, CHUNK_BYTES, sums)
-    return sums.astype(np.int32), half_of.reshape(-1).astype(np.int64)
+    return columns * window.stride, half_of.reshape(-1).astype(np.int64)
 
 
 def _arguments(
@@ -273,19 +295,49 @@ def _arguments(
     offset: int,
     groups: int = 1,
     columns: np.ndarray | None = None,
+    repeat: int = 0,
 ) -> Any:
     """The common arguments of the product kernels for ``rows [b, h, w, c]``, contiguous."""
     from hqsim.kernels.jit import thread_count
+
+    one_per_panel = len(panels.sums) > 1 and groups == 1
+    layout, all_columns = _layout(
+        rows.shape[1:], rows.dtype.itemsize, window, groups, one_per_panel, repeat, flip, offset
+    )
+    return (
+        rows.reshape(-1).view(np.uint8),
+        layout,
+        all_columns if columns is None else columns,
+        panels.form,
+        panels.data,
+        panels.storage,
+        panels.sums,
+        np.int64(offset),
+        thread_count(),
+    )
+
+
+@lru_cache(maxsize=1024)
+def _layout(
+    shape: tuple[int, int, int],
+    size: int,
+    window: Window,
+    groups: int,
+    one_per_panel: bool,
+    repeat: int,
+    flip: int,
+    fill: int,
+) -> tuple[Any, np.ndarray]:
+    """Where rows of ``[h, w, c]`` elements of ``size`` bytes lie; the input column of each output column."""
     from hqsim.kernels.panels import padded_channels
     from hqsim.kernels.product import Rows
 
-    _, height, width, channels = rows.shape
-    size = rows.dtype.itemsize
+    height, width, channels = shape
     per_group = channels // groups
-    one_per_panel = len(panels.sums) > 1 and groups == 1
     layout = Rows(
         height=height,
-        width=width,
+        width=width << repeat,
+        repeat=repeat,
         kernel_height=window.kernel[0],
         kernel_width=window.kernel[1],
         stride=window.stride,
@@ -297,29 +349,16 @@ def _arguments(
         padded_run=padded_channels(per_group) * size,
         group=height * width * channels * size if one_per_panel else per_group * size,
         flip=flip,
-        fill=offset,
+        fill=fill,
     )
-    if columns is None:
-        columns = np.arange(window.output[1])
-    corrections = (panels.sums * offset).astype(np.int32)
-    bytes_of = rows.reshape(-1).view(np.uint8)
-    return (
-        bytes_of,
-        layout,
-        columns * window.stride,
-        panels.form,
-        panels.data,
-        panels.storage,
-        corrections,
-        thread_count(),
-    )
+    return layout, np.arange(window.output[1]) * window.stride
 
 
 def _finish(
     arguments: Any,
     halves: np.ndarray,
     half_of: np.ndarray,
-    rescale: tuple[np.ndarray, np.ndarray, np.ndarray],
+    rescale: Rescale,
     output: Format,
     count: tuple[int, int],
     size: tuple[int, int],
@@ -328,9 +367,11 @@ def _finish(
     from hqsim.kernels.product import multiply_codes
 
     groups, each = count
-    factor, addend, shift = rescale
-    codes = np.empty((groups, each * size[0] * size[1], len(factor)), np.int16)
+    codes = np.empty((groups, each * size[0] * size[1], len(rescale.factor)), np.int16)
     limits = (np.int64(output.low), np.int64(output.high))
-    found = multiply_codes(*arguments, halves, half_of, factor, addend, shift, *limits, codes)
+    no_sums = np.empty((groups, 0, 0), np.int32)
+    saturated, lowest, highest = multiply_codes(
+        *arguments, halves, half_of, *rescale, *limits, codes, no_sums
+    )
     images = codes.astype(output.dtype, copy=False).reshape(groups * each, *size, -1)
-    return Finished(images, int(found[:, 0].sum()), int(found[:, 1].min()), int(found[:, 2].max()))
+    return Finished(images, saturated, lowest, highest)

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from hqsim.numerics import AccumulatorBound, signed_bits
-from hqsim.ops.fused import multiply_pair, pair_sums
+from hqsim.ops.fused import Rescale, multiply_pair, pair_sums
 from hqsim.ops.multiply import Multiply
 from hqsim.ops.realisation import multiplier_range
 
@@ -51,10 +49,12 @@ class Matmul(Multiply):
         """Kernel ``multiply_codes``, one product per sample and head."""
         a, b = self._rows(node, inputs)
         columns = b.shape[1]
-        factor, addend, shift = (np.broadcast_to(values, columns).copy() for values in self.factors(arrays))
-        rescale = factor, addend, shift
+        factor, bias, shift = (
+            np.full(columns, arrays[name].item()) for name in ("multiplier", "bias", "shift")
+        )
+        rescale = Rescale(factor.astype(np.int32), bias, arrays["bias_bits"][0], shift)
         found = multiply_pair(a, b, arrays["operand_range"], arrays["zero_points"], rescale, output)
-        return replace(found, codes=found.codes.reshape(*inputs[0].shape[:-1], columns))
+        return found.reshaped(found.codes.reshape(*inputs[0].shape[:-1], columns))
 
     def accumulate_integer(self, node, arrays, inputs):
         """Kernel ``multiply_sums``, one product per sample and head."""

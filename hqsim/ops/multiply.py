@@ -30,7 +30,7 @@ from hqsim.numerics import (
 from hqsim.numerics.dyadic import MULTIPLIER_BITS
 from hqsim.ops.accumulator import accumulator_of
 from hqsim.ops.base import Arrays, Preparation, Result, WorkContext, exact_clamp
-from hqsim.ops.fused import Finished, PackedLayer, Window, channel_factors, multiply_layer, pack_layer
+from hqsim.ops.fused import Finished, PackedLayer, Rescale, Window, multiply_layer, pack_layer
 from hqsim.ops.operand import operand_dtype
 from hqsim.ops.quantize import FACTOR_BYTES, dense_transform, hadamard_work, transform_of
 from hqsim.ops.realisation import (
@@ -143,6 +143,7 @@ class Multiply(Summing):
         if not self.fuses(node, arrays):
             return self.pack_segments(node, arrays)
         packed = {name: array for name, array in arrays.items() if name != "weight"}
+        packed["multiplier"] = arrays["multiplier"].astype(np.int32)
         return packed | {"layer": self.pack_layer(node, arrays)}
 
     def pack_layer(self, node: Node, arrays: Arrays) -> PackedLayer:
@@ -182,17 +183,10 @@ class Multiply(Summing):
             self.images(node, operand),
             self.window(node, operand),
             int(arrays["zero_points"][0]),
-            self.factors(arrays),
+            Rescale(arrays["multiplier"][0], arrays["bias"], arrays["bias_bits"][0], arrays["shift"]),
             output,
         )
-        return replace(found, codes=self.shaped(node, found.codes, operand))
-
-    @staticmethod
-    def factors(arrays: Arrays) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return factor, addend and shift of a product with one segment, per output channel."""
-        return channel_factors(
-            arrays["multiplier"][0], arrays["shift"], arrays["bias"], int(arrays["bias_bits"][0])
-        )
+        return found.reshaped(self.shaped(node, found.codes, operand))
 
     def integer(self, node: Node, arrays: Arrays, inputs: Sequence[np.ndarray], output: Format) -> Result:
         """Codes in, codes out, by the kernels; ``arrays`` may be packed already."""
@@ -213,7 +207,8 @@ class Multiply(Summing):
         axis = self.channel_axis % (sums.ndim - 1)
         parts = np.ascontiguousarray(np.moveaxis(sums, axis + 1, -1), np.int64)
         columns, codes = parts.shape[-1], np.empty(parts.shape[1:], output.dtype)
-        _, addend, shift = self.factors(arrays)
+        shift = arrays["shift"]
+        addend = (arrays["bias"] << (shift - arrays["bias_bits"][0])) + ((np.int64(1) << shift) >> 1)
         saturated = rescale_sums(
             parts.reshape(len(parts), -1, columns),
             np.ascontiguousarray(np.broadcast_to(arrays["multiplier"], (len(parts), columns))),

@@ -8,6 +8,7 @@ codes) are one per calibrated timestep.
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 
@@ -24,18 +25,25 @@ def transform_of(node: Node) -> Transform | None:
     """Return the transform that a node's attributes describe (a quantizer or the product after it)."""
     if not node.attributes.get("hadamard_order"):
         return None
-    return Transform(
-        axis="channel" if node.attributes["hadamard_axis"] == "channel" else "width",
-        order=node.integer("hadamard_order"),
-        signs=bool(node.attributes["hadamard_signs"]),
+    return _transform(
+        "channel" if node.attributes["hadamard_axis"] == "channel" else "width",
+        node.integer("hadamard_order"),
+        bool(node.attributes["hadamard_signs"]),
     )
 
 
+_transform = cache(Transform)
+
+
+@cache
 def signs_of(transform: Transform | None) -> np.ndarray:
-    """Return the int64 signs of one block (all +1 without signs, a single +1 without a transform)."""
+    """Return the int64 signs of one block, read only: all +1 without signs, one +1 without a transform."""
     if transform is None:
-        return np.ones(1, np.int64)
-    return block_signs(transform.order) if transform.signs else np.ones(transform.size, np.int64)
+        signs = np.ones(1, np.int64)
+    else:
+        signs = block_signs(transform.order) if transform.signs else np.ones(transform.size, np.int64)
+    signs.flags.writeable = False
+    return signs
 
 
 def blocks_view(array: np.ndarray, transform: Transform | None, channel_axis: int) -> np.ndarray:
@@ -142,7 +150,7 @@ class Quantize(Operator):
         codes = np.empty(x.shape, output.dtype)
         saturated = quantize_transformed(
             lanes_view(x, transform),
-            signs_of(transform).astype(np.int32),
+            signs_of(transform),
             scalar(arrays["multiplier"]),
             scalar(arrays["shift"]),
             scalar(arrays["zero_point"]),
@@ -154,23 +162,21 @@ class Quantize(Operator):
 
     @staticmethod
     def _rescaled(arrays, x, output):
-        """Without a transform: ``clamp(v + z)`` as ``clamp'(v) + z``."""
+        """Without a transform."""
         from hqsim.kernels.rescale import rescale
 
         x, order = in_memory_order(x)
-        zero_point = scalar(arrays["zero_point"])
-        codes = np.empty(x.shape, output.dtype if zero_point == 0 else np.int32)
+        codes = np.empty(x.shape, output.dtype)
         saturated = rescale(
             x.reshape(-1),
             scalar(arrays["multiplier"]),
             scalar(arrays["shift"]),
             np.int64(0),
-            output.low - zero_point,
-            output.high - zero_point,
+            scalar(arrays["zero_point"]),
+            np.int64(output.low),
+            np.int64(output.high),
             codes.reshape(-1),
         )
-        if zero_point:
-            codes = (codes + np.int32(zero_point)).astype(output.dtype)
         return codes.transpose(order), int(saturated)
 
     def exact(self, node, arrays, inputs, output):

@@ -29,6 +29,7 @@ def rescale_integer(x, multiplier, shift, output, offset=0):
         scalar(multiplier),
         scalar(shift),
         np.int64(offset),
+        np.int64(0),
         np.int64(output.low),
         np.int64(output.high),
         codes.reshape(-1),

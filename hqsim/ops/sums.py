@@ -221,7 +221,7 @@ def folded_integer(node: Node, weight: np.ndarray) -> np.ndarray:
     limits = np.iinfo(np.int16)
     quantize_transformed(
         blocks_view(np.ascontiguousarray(weight, np.int16), transform, 1),
-        signs_of(transform).astype(np.int32),
+        signs_of(transform),
         np.int64(1),
         np.int64(0),
         np.int64(0),
@@ -245,7 +245,7 @@ def operand_integer(node: Node, codes: np.ndarray, zero_point: int, limits: tupl
     no_parity = np.empty((0, 0, 0), np.uint8)
     invert_transform(
         lanes_view(codes, inverse),
-        signs_of(inverse).astype(np.int32),
+        signs_of(inverse),
         np.int64(zero_point),
         False,
         lanes_view(operand, inverse),

@@ -86,15 +86,17 @@ class CodeExecutor:
         self._guidance: Mapping[str, np.ndarray] = {}
         self._steps: list[ddim.StepTables] = []
 
-    def arrays(self, node: Node, entry: int) -> dict[str, np.ndarray]:
+    def arrays(self, node: Node, entry: int) -> Mapping[str, np.ndarray]:
         """Return the node's parameters at one entry of the timestep tables, packed for the integer form."""
         arrays = self._packed[node.name] if self.form == "integer" else self.qmodel.node_arrays(node)
         return self.at_entry(node, arrays, entry)
 
     @staticmethod
-    def at_entry(node: Node, arrays: Mapping[str, np.ndarray], entry: int) -> dict[str, np.ndarray]:
+    def at_entry(node: Node, arrays: Mapping[str, np.ndarray], entry: int) -> Mapping[str, np.ndarray]:
         """Return ``arrays`` with one entry of every timestep table."""
         per_step = OPERATORS[node.op].per_step
+        if not per_step:
+            return arrays
         return {
             name: array[min(entry, len(array) - 1)] if name in per_step else array
             for name, array in arrays.items()

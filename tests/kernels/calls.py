@@ -14,7 +14,7 @@ from hqsim.kernels.product import multiply_codes, multiply_sums
 from hqsim.kernels.rescale import add_rescaled, look_up, rescale, rescale_sums
 from hqsim.kernels.softmax import exponentials, softmax
 from hqsim.kernels.tile import CHUNK_BYTES, EIGHT, HAS_VNNI, PORTABLE
-from hqsim.kernels.transform import invert_transform, quantize_transformed
+from hqsim.kernels.transform import invert_lanes, invert_rows, quantize_lanes, quantize_rows
 from tests.kernels.accumulate_calls import accumulate_calls
 from tests.kernels.operator_calls import operator_calls
 from tests.kernels.products import Layer
@@ -34,9 +34,9 @@ def make_calls(scale: int) -> dict[str, Call]:
         return tuple(np.int64(value) for value in values)
 
     limits = ints(-8, 7)
-    signs = np.array([1, 1, 1, -1], np.int32)
     return (
         _product_calls(scale, rng)
+        | _transform_calls(scale, rng)
         | {
             "_fill_panels": (
                 _fill_panels,
@@ -45,14 +45,14 @@ def make_calls(scale: int) -> dict[str, Call]:
                     np.arange(4),
                     False,
                     np.zeros((3 * scale, 256), np.uint8),
-                    _out((3 * scale, 5), np.int64),
+                    _out((3 * scale, 5), np.int32),
                 ),
             ),
             "rescale": (
                 rescale,
                 (
                     codes(-300, 300, (700 * scale,)),
-                    *ints(20000, 19, 900),
+                    *ints(20000, 19, 900, 1),
                     *limits,
                     _out((700 * scale,), np.int8),
                 ),
@@ -85,27 +85,6 @@ def make_calls(scale: int) -> dict[str, Call]:
                     np.int32(-128),
                     codes(-200, 200, (256,), np.int32),
                     _out((700 * scale,), np.int16),
-                ),
-            ),
-            "quantize_transformed": (
-                quantize_transformed,
-                (
-                    codes(-300, 300, (2 * scale, 8, 3)),
-                    signs,
-                    *ints(17000, 20, 1),
-                    *limits,
-                    _out((2 * scale, 8, 3), np.int8),
-                ),
-            ),
-            "invert_transform": (
-                invert_transform,
-                (
-                    codes(-8, 7, (2 * scale, 8, 3), np.int8),
-                    signs,
-                    np.int64(1),
-                    True,
-                    _out((2 * scale, 8, 3), np.int8),
-                    _out((2 * scale, 2, 3), np.uint8),
                 ),
             ),
             "group_normalize": (
@@ -162,7 +141,7 @@ def _product_calls(scale: int, rng: np.random.Generator) -> dict[str, Call]:
     layer = Layer(x, rng.integers(-7, 8, (80, 6, 3, 3)), padding=(1, 1, 1, 1), groups=2)
     rows, outputs = layer.kernel_shape[1:]
     halves = rng.integers(-500, 500, (2, 2 * rows // 4, outputs)).astype(np.int32)
-    scaling = (np.full(outputs, 20000, np.int32), np.full(outputs, 2**17), np.full(outputs, 24))
+    numbers = np.full(outputs, 20000, np.int32), np.full(outputs, 5), np.int64(8), np.full(outputs, 24)
     return {
         "multiply_sums": (
             multiply_sums,
@@ -174,13 +153,35 @@ def _product_calls(scale: int, rng: np.random.Generator) -> dict[str, Call]:
                 *layer.arguments(form),
                 halves,
                 np.array([0, 1, 1, 0]),
-                *scaling,
+                *numbers,
                 np.int64(-8),
                 np.int64(7),
                 _out(layer.kernel_shape, np.int16),
+                _out((2, 0, 0), np.int32),
             ),
         ),
     }
+
+
+def _transform_calls(scale: int, rng: np.random.Generator) -> dict[str, Call]:
+    """Lanes and rows for two threads, the inverse halved: in 16 bits, and once more in 32."""
+    signs, calls = np.array([1, 1, 1, -1]), {}
+    for kind, quantize, invert in (
+        ("lanes", quantize_lanes, invert_lanes),
+        ("rows", quantize_rows, invert_rows),
+    ):
+        shape = (2 * scale, 8, 70 if kind == "lanes" else 1)
+        numbers = [np.int64(value) for value in (17000, 20, 1, -9, 6)]
+        x = rng.integers(-300, 301, shape).astype(np.int16)
+        calls[f"quantize_{kind}"] = quantize, (x, signs, *numbers, 2, _out(shape, np.int8))
+        for bits, dtype in (("", np.int16), ("_in_32_bits", np.int32)):
+            codes = rng.integers(-8, 8, shape).astype(np.int8)
+            results = (_out((2 * scale, 12, 1), np.int8),)
+            if kind == "lanes":
+                results = _out(shape, np.int8), _out((2 * scale, 2, 70), np.uint8)
+            scratch = np.empty(0, dtype)
+            calls[f"invert_{kind}{bits}"] = invert, (codes, signs, np.int64(1), True, scratch, 2, *results)
+    return calls
 
 
 def exponential_table(step: float) -> np.ndarray:

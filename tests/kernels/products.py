@@ -29,7 +29,8 @@ BIAS_BITS = 8
 class Layer(NamedTuple):
     """A grouped convolution; ``x`` ``[b, h, w, c]``, ``weight`` ``[o, c / groups, kh, kw]``.
 
-    ``padding`` is (top, left, bottom, right), of ``zero_point``, which counts as 0.
+    ``padding`` is (top, left, bottom, right), of ``zero_point``, which counts as 0. Every pixel of ``x``
+    stands for ``2**repeat`` columns of the image.
     """
 
     x: np.ndarray
@@ -38,6 +39,12 @@ class Layer(NamedTuple):
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     groups: int = 1
     zero_point: int = 0
+    repeat: int = 0
+
+    @property
+    def image(self) -> np.ndarray:
+        """The whole image, int64."""
+        return np.repeat(self.x.astype(np.int64), 2**self.repeat, axis=2)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -45,7 +52,7 @@ class Layer(NamedTuple):
         top, left, bottom, right = self.padding
         return (
             (self.x.shape[1] + top + bottom - self.weight.shape[2]) // self.stride + 1,
-            (self.x.shape[2] + left + right - self.weight.shape[3]) // self.stride + 1,
+            (self.image.shape[2] + left + right - self.weight.shape[3]) // self.stride + 1,
         )
 
     @property
@@ -56,7 +63,7 @@ class Layer(NamedTuple):
 
     def naive_sums(self) -> np.ndarray:
         """The sums ``[groups, rows, outputs]`` in Python integers."""
-        images = np.moveaxis(self.x.astype(np.int64) - self.zero_point, 3, 1)
+        images = np.moveaxis(self.image - self.zero_point, 3, 1)
         parts = zip(np.split(images, self.groups, axis=1), np.split(self.weight, self.groups), strict=True)
         sums = [naive.conv2d(x, weight, self.stride, self.padding) for x, weight in parts]
         return np.moveaxis(np.stack(sums), 2, -1).reshape(self.kernel_shape)
@@ -66,7 +73,7 @@ class Layer(NamedTuple):
         import torch
 
         top, left, bottom, right = self.padding
-        images = np.moveaxis(self.x.astype(np.float64) - self.zero_point, 3, 1)
+        images = np.moveaxis(self.image.astype(np.float64) - self.zero_point, 3, 1)
         padded = torch.nn.functional.pad(torch.from_numpy(images), (left, right, top, bottom))
         weight = torch.from_numpy(self.weight.astype(np.float64))
         sums = torch.nn.functional.conv2d(padded, weight, stride=self.stride, groups=self.groups).numpy()
@@ -88,7 +95,8 @@ class Layer(NamedTuple):
         panels = pack_panels(np.ascontiguousarray(taps), form)
         rows = Rows(
             height=height,
-            width=width,
+            width=width * 2**self.repeat,
+            repeat=self.repeat,
             kernel_height=kernel[0],
             kernel_width=kernel[1],
             stride=self.stride,
@@ -103,9 +111,9 @@ class Layer(NamedTuple):
             fill=offset,
         )
         columns = np.arange(self.size[1]) * self.stride
-        corrections = (panels.sums * offset).astype(np.int32)
         data = codes.reshape(-1).view(np.uint8)
-        return data, rows, columns, panels.form, panels.data, panels.storage, corrections, threads
+        stored = panels.form, panels.data, panels.storage, panels.sums
+        return data, rows, columns, *stored, np.int64(offset), threads
 
 
 class Rescale(NamedTuple):
@@ -126,10 +134,9 @@ class Rescale(NamedTuple):
             rng.integers(-(2**10), 2**10, outputs),
         )
 
-    def arguments(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Factor, addend (bias and rounding), shift."""
-        addend = (self.bias << (self.shift - BIAS_BITS)) + (np.int64(1) << (self.shift - 1))
-        return self.factor, addend, self.shift
+    def arguments(self) -> tuple[Any, ...]:
+        """Factor, bias and its fractional bits, shift."""
+        return self.factor, self.bias, np.int64(BIAS_BITS), self.shift
 
     def naive_codes(self, sums: np.ndarray) -> tuple[np.ndarray, int]:
         """The codes of ``[groups, rows, outputs]`` sums, and how many saturated."""
@@ -139,9 +146,16 @@ class Rescale(NamedTuple):
         return codes.reshape(sums.shape), saturated
 
 
-def run_sums(layer: Layer, form: int, *, threads: int = 1, piece_bytes: int = CHUNK_BYTES) -> np.ndarray:
+def run_sums(
+    layer: Layer,
+    form: int,
+    *,
+    threads: int = 1,
+    piece_bytes: int = CHUNK_BYTES,
+    dtype: type[np.signedinteger] = np.int64,
+) -> np.ndarray:
     """``multiply_sums``."""
-    sums = np.full(layer.kernel_shape, 99, np.int64)
+    sums = np.full(layer.kernel_shape, 99, dtype)
     multiply_sums(*layer.arguments(form, threads), piece_bytes, sums)
     return sums
 
@@ -160,15 +174,11 @@ def run_codes(
     halves = np.zeros((0, 0, 0), np.int32) if halves is None else halves
     half_of = np.zeros(layer.size[1], np.int64) if half_of is None else half_of
     limits = (np.int64(limit) for limit in LIMITS)
-    found = multiply_codes(
-        *layer.arguments(form, threads), halves, half_of, *rescale.arguments(), *limits, codes
+    no_sums = np.empty((layer.groups, 0, 0), np.int32)
+    saturated, lowest, highest = multiply_codes(
+        *layer.arguments(form, threads), halves, half_of, *rescale.arguments(), *limits, codes, no_sums
     )
-    return codes, reduce_observed(found)
-
-
-def reduce_observed(found: np.ndarray) -> tuple[int, int, int]:
-    """What the blocks saw together: their number depends on the threads."""
-    return int(found[:, 0].sum()), int(found[:, 1].min()), int(found[:, 2].max())
+    return codes, (int(saturated), int(lowest), int(highest))
 
 
 def check(layer: Layer, form: int, expected: np.ndarray, *, threads: int = 1) -> None:

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hqsim.kernels.product import BLOCK_COLUMNS, BLOCK_ROWS
+from hqsim.kernels.product import (
+    BLOCK_COLUMNS,
+    BLOCK_TILES,
+    SHORT_COLUMNS,
+    _blocks,
+    _edge,
+    multiply_codes,
+    multiply_sums,
+)
 from hqsim.kernels.tile import CHUNK_BYTES, COLUMNS, EIGHT, PORTABLE, ROWS, SIXTEEN
-from tests.kernels.products import FORMS, NEEDS_VNNI, Layer, Rescale, check, run_codes, run_sums
+from tests.kernels.products import FORMS, LIMITS, NEEDS_VNNI, Layer, Rescale, check, run_codes, run_sums
 
 # batch, height, width, channels, outputs, kernel, stride, (top, left, bottom, right), groups
 WINDOWS = [
@@ -83,17 +93,66 @@ def test_a_reduction_longer_than_one_piece(channels: int, kernel: int, form: int
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize(
     ("rows", "outputs"),
-    [(ROWS - 1, 31), (ROWS, 32), (ROWS + 1, 33), (BLOCK_ROWS + 5, 40), (2, BLOCK_COLUMNS + 9)],
+    [
+        (ROWS - 1, 31),
+        (ROWS, 32),
+        (ROWS + 1, 33),
+        (BLOCK_TILES * ROWS + 5, 40),
+        (2 * BLOCK_TILES * ROWS + 1, SHORT_COLUMNS),
+        (13, SHORT_COLUMNS + 1),
+        (2, BLOCK_COLUMNS + 9),
+    ],
 )
-def test_blocks_and_their_remainders(rows: int, outputs: int, form: int) -> None:
-    layer = make_layer((1, 1, rows, 8, outputs, (1, 1), 1, (0, 0, 0, 0), 1), (-128, 127), 4)
+@pytest.mark.parametrize("channels", [8, CHUNK_BYTES + 60])
+def test_blocks_and_their_remainders(rows: int, outputs: int, channels: int, form: int) -> None:
+    """Of rows that are one piece, and of longer ones."""
+    layer = make_layer((1, 1, rows, channels, outputs, (1, 1), 1, (0, 0, 0, 0), 1), (-128, 127), 4)
     check(layer, form, layer.torch_sums())
+
+
+@pytest.mark.parametrize("short", [False, True])
+@pytest.mark.parametrize("threads", [1, 2, 3, 8, 64])
+@pytest.mark.parametrize("groups", [1, 2, 3, 10])
+def test_blocks_are_balanced_and_fit_their_buffers(groups: int, threads: int, short: bool) -> None:
+    """Every row and every column lies in one block; blocks differ by a tile or a panel at most."""
+    sizes = [*range(1, 40), 191, 192, 193, 384, 385, 1000, 4096, 5000]
+    for rows, outputs in [*zip(sizes, reversed(sizes), strict=True), (7, 4097), (4097, 7), (1, 1)]:
+        counts = _blocks(rows, outputs, groups, threads, short)
+        limits = BLOCK_TILES * ROWS, None if short else BLOCK_COLUMNS
+        for count, size, unit, limit in zip(counts, (rows, outputs), (ROWS, COLUMNS), limits, strict=True):
+            edges = [int(_edge(index, count, size, unit)) for index in range(count + 1)]
+            assert (edges[0], edges[-1]) == (0, size)
+            assert all(edge % unit == 0 for edge in edges[:-1])
+            units = [-(-(end - start) // unit) for start, end in pairwise(edges)]
+            assert 0 <= min(units) <= max(units) <= min(units) + 1
+            assert limit is None or max(units) * unit <= limit
+        row_blocks, column_blocks = counts
+        assert 1 <= column_blocks <= -(-outputs // COLUMNS)
+        # Two threads share the blocks of rows evenly.
+        assert row_blocks * groups == 1 or row_blocks * groups % 2 == 0
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3, 8])
+def test_few_rows_are_cut_into_columns_for_the_threads(threads: int) -> None:
+    assert _blocks(1, 4096, 1, threads, True) == (1, threads)
+    assert _blocks(1, 64, 1, threads, True) == (1, min(threads, 2))
+    assert _blocks(1, 4096, 1, threads, False) == (1, 4096 // BLOCK_COLUMNS)
 
 
 @pytest.mark.parametrize("threads", [2, 3, 7, 64])
 def test_the_number_of_threads_decides_the_blocks_alone(threads: int) -> None:
     layer = make_layer((2, 11, 9, 6, 70, (3, 3), 1, (1, 1, 1, 1), 2), (-256, 255), 8)
     check(layer, PORTABLE, layer.torch_sums(), threads=threads)
+    few_rows = make_layer((1, 1, 1, 6, 200, (1, 1), 1, (0, 0, 0, 0), 1), (-256, 255), 8)
+    check(few_rows, PORTABLE, few_rows.torch_sums(), threads=threads)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_more_blocks_than_rows(form: int) -> None:
+    """Three groups of one tile make six blocks of rows for two threads, three of them empty."""
+    layer = make_layer((1, 1, 5, 9, 6, (1, 1), 1, (0, 0, 0, 0), 3), (-128, 127), 4)
+    assert _blocks(5, 2, 3, 2, True)[0] == 2
+    check(layer, form, layer.naive_sums(), threads=2)
 
 
 @NEEDS_VNNI
@@ -114,13 +173,19 @@ def test_every_form_gives_the_same_bytes(window: tuple, weight_bits: int) -> Non
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("groups", [1, 2])
 @pytest.mark.parametrize("kinds", [1, 2, 6])
-def test_halved_rows_take_their_parity_from_few_columns(form: int, groups: int, kinds: int) -> None:
-    """``2 * sum + halves``, where several output columns share a column of ``halves``."""
-    layer = make_layer((2, 4, 6, 8, 34, (3, 3), 1, (1, 1, 1, 1), groups), (-128, 127), 4)
+@pytest.mark.parametrize(("channels", "outputs"), [(8, 34), (8, 6 * COLUMNS + 2), (256, 34)])
+def test_halved_rows_take_their_parity_from_few_columns(
+    form: int, groups: int, kinds: int, channels: int, outputs: int
+) -> None:
+    """``sum + halves``, where several output columns share a column of ``halves``.
+
+    In one block of columns, in several, and of rows of several pieces.
+    """
+    layer = make_layer((2, 4, 6, channels, outputs, (3, 3), 1, (1, 1, 1, 1), groups), (-128, 127), 4)
     rng = np.random.default_rng(kinds)
     half_of = rng.permutation(np.arange(6) % kinds)
-    halves = rng.integers(-500, 500, (groups, 2 * 4 * kinds, 34 // groups)).astype(np.int32)
-    sums = 2 * layer.naive_sums()
+    halves = rng.integers(-(2**20), 2**20, (groups, 2 * 4 * kinds, outputs // groups)).astype(np.int32)
+    sums = layer.torch_sums()
     for group, row, output in np.ndindex(sums.shape):
         pixel_row, column = divmod(row, 6)
         sums[group, row, output] += halves[group, pixel_row * kinds + half_of[column], output]
@@ -180,6 +245,90 @@ def test_a_sum_may_fill_32_bits(form: int, sign: int) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
+def test_what_a_flip_or_a_zero_point_added_may_leave_32_bits(form: int) -> None:
+    """Sum and correction pass 2**32, their difference does not: modulo 2**32 it is the true sum."""
+    terms, rng = 140_000, np.random.default_rng(0)
+    x = rng.integers(253, 256, (1, 1, 2, terms))
+    layer = Layer(x, rng.integers(120, 128, (5, terms, 1, 1)), zero_point=255)
+    added = 255 * layer.weight.sum(axis=(1, 2, 3))
+    assert (added > 2**32).all()
+    expected = layer.torch_sums()
+    assert (np.abs(expected) < 2**25).all()
+    rescale = Rescale.of(expected)
+    codes, observed = run_codes(layer, form, rescale)
+    expected_codes, saturated = rescale.naive_codes(expected)
+    assert np.array_equal(codes, expected_codes)
+    assert observed == (saturated, expected.min(), expected.max())
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("turns", [-3, 1, 2])
+def test_an_offset_counts_modulo_32_bits(form: int, turns: int) -> None:
+    layer = make_layer(WINDOWS[2], (-128, 127), 8)
+    expected = layer.naive_sums()
+    rescale = Rescale.of(expected)
+    *before, offset, threads = layer.arguments(form)
+    arguments = (*before, offset + turns * 2**32, threads)
+    no_halves = np.zeros((0, 0, 0), np.int32), np.zeros(1, np.int64)
+    limits = (np.int64(limit) for limit in LIMITS)
+    codes = np.full(layer.kernel_shape, 99, np.int16)
+    no_sums = np.empty((layer.groups, 0, 0), np.int32)
+    multiply_codes(*arguments, *no_halves, *rescale.arguments(), *limits, codes, no_sums)
+    assert np.array_equal(codes, rescale.naive_codes(expected)[0])
+    sums = np.full(layer.kernel_shape, 99, np.int64)
+    multiply_sums(*arguments, CHUNK_BYTES, sums)
+    assert np.array_equal(sums, expected)
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("window", WINDOWS)
+def test_sums_of_32_bits(window: tuple, form: int) -> None:
+    layer = make_layer(window, (-128, 127), 8)
+    sums = run_sums(layer, form, dtype=np.int32)
+    assert sums.dtype == np.int32
+    assert np.array_equal(sums, layer.naive_sums())
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("halved", [False, True])
+@pytest.mark.parametrize("threads", [1, 3])
+@pytest.mark.parametrize(("channels", "outputs"), [(8, 34), (8, 6 * COLUMNS + 2), (256, 34)])
+def test_sums_instead_of_codes(channels: int, outputs: int, threads: int, halved: bool, form: int) -> None:
+    """``multiply_codes`` writes the sums that it would rescale; it observes nothing."""
+    layer = make_layer((2, 4, 6, channels, outputs, (3, 3), 1, (1, 1, 1, 1), 2), (-128, 127), 4)
+    expected = layer.torch_sums()
+    halves, half_of = np.zeros((0, 0, 0), np.int32), np.zeros(6, np.int64)
+    if halved:
+        halves = np.random.default_rng(0).integers(-(2**20), 2**20, (2, 2 * 4, outputs // 2)).astype(np.int32)
+        expected = expected + np.repeat(halves, 6, axis=1)
+    sums, no_codes = np.full(layer.kernel_shape, 99, np.int32), np.empty((2, 0, 0), np.int16)
+    zero, zeros = np.int64(0), np.zeros(outputs // 2, np.int64)
+    scaling = zeros.astype(np.int32), zeros, zero, zeros, zero, zero
+    found = multiply_codes(*layer.arguments(form, threads), halves, half_of, *scaling, no_codes, sums)
+    assert np.array_equal(sums, expected)
+    assert found == (0, 2**31, -(2**31))
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("repeat", [1, 2, 5])
+@pytest.mark.parametrize("window", WINDOWS)
+def test_a_pixel_may_stand_for_many_columns(window: tuple, repeat: int, form: int) -> None:
+    """Windows begin, end and are padded inside of repeated pixels, in every image and row of a batch."""
+    layer = make_layer(window, (0, 255), 4, zero_point=7)._replace(repeat=repeat)
+    assert layer.image.shape[2] == layer.x.shape[2] * 2**repeat
+    check(layer, form, layer.torch_sums())
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_a_repeated_pixel_by_hand(form: int) -> None:
+    """Pixels 3 and 5 are the image 3 3 5 5; three columns are summed, with padding on both sides."""
+    layer = Layer(
+        np.array([3, 5]).reshape(1, 1, 2, 1), np.ones((1, 1, 1, 3), int), padding=(0, 1, 0, 1), repeat=1
+    )
+    assert run_sums(layer, form).ravel().tolist() == [6, 11, 13, 10]
+
+
+@pytest.mark.parametrize("form", FORMS)
 def test_what_fills_a_tile_is_not_observed(form: int) -> None:
     """13 rows and 5 columns whose sums are all negative: the largest is not the 0 of an empty place."""
     layer = Layer(np.full((1, 1, 13, 3), 10), np.full((5, 3, 1, 1), -1))
@@ -209,10 +358,11 @@ def test_any_layer(data: st.DataObject) -> None:
     stride, batch = draw(st.integers(1, 3), "stride"), draw(st.integers(1, 2), "batch")
     form = draw(st.sampled_from([parameter.values[0] for parameter in FORMS]), "form")
     weight_bits = draw(st.sampled_from([2, 4, 5, 8] + [12] * (form != EIGHT)), "weight bits")
-    signed = draw(st.booleans(), "signed")
+    signed, repeat = draw(st.booleans(), "signed"), draw(st.integers(0, 2), "repeat")
     zero_point = 0 if signed else draw(st.integers(0, 255), "zero-point")
     window = (batch, height, width, channels, outputs, kernel, stride, padding, groups)
     layer = make_layer(window, (-128, 127) if signed else (0, 255), weight_bits, zero_point)
+    layer = layer._replace(repeat=repeat)
     threads = draw(st.integers(1, 5), "threads")
     expected = layer.torch_sums()
     assert np.array_equal(run_sums(layer, form, threads=threads), expected)

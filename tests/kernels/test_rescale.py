@@ -16,10 +16,14 @@ I8, I16, I24 = (-128, 127), (-32768, 32767), (-(2**23), 2**23 - 1)
 
 
 def run_rescale(
-    x: np.ndarray, factor: tuple[int, int, int], limits: tuple[int, int], dtype: type = np.int16
+    x: np.ndarray,
+    factor: tuple[int, int, int],
+    limits: tuple[int, int],
+    dtype: type = np.int16,
+    zero: int = 0,
 ) -> tuple[np.ndarray, int]:
     codes = np.full(x.shape, 99, dtype)
-    saturated = rescale(x, *(np.int64(value) for value in (*factor, *limits)), codes)
+    saturated = rescale(x, *(np.int64(value) for value in (*factor, zero, *limits)), codes)
     return codes, int(saturated)
 
 
@@ -33,6 +37,28 @@ def test_rescale(code: int, multiplier: int, shift: int, offset: int) -> None:
     codes, saturated = run_rescale(np.array([code], np.int16), (multiplier, shift, offset), I16)
     assert codes.tolist() == expected.tolist()
     assert saturated == clipped
+
+
+@pytest.mark.parametrize("zero", [1, 130, 255, -7])
+@pytest.mark.parametrize("dtype", [np.uint8, np.int16, np.int32])
+def test_a_zero_point_is_added_before_the_clamp(zero: int, dtype: type) -> None:
+    x = np.random.default_rng(0).integers(-32768, 32768, 50).astype(np.int16)
+    x[:2] = I16
+    values = np.array([naive.shifted(int(code) * 20000 + 77, 22) + zero for code in x], object)
+    expected, clipped = naive.clamp_all(values, 0, 255)
+    codes, saturated = run_rescale(x, (20000, 22, 77), (0, 255), dtype, zero)
+    assert codes.tolist() == expected.tolist()
+    assert saturated == clipped > 0
+
+
+@pytest.mark.parametrize("dtype", [np.int8, np.uint8, np.int16, np.uint16, np.int32])
+def test_codes_of_every_type(dtype: type) -> None:
+    limits = np.iinfo(dtype)
+    x = np.array([limits.min, limits.min + 1, 0, limits.max - 1, limits.max] * 7, dtype)
+    codes, saturated = run_rescale(x, (-(2**31), 31, 0), (-(2**31), 2**31 - 1), np.int32)
+    expected, clipped = naive.clamp_all(-x.astype(object), -(2**31), 2**31 - 1)
+    assert codes.tolist() == expected.tolist()
+    assert saturated == clipped == 7 * (limits.min == -(2**31))
 
 
 def test_halves_go_up_and_what_leaves_the_range_is_counted() -> None:
@@ -67,6 +93,23 @@ def test_add(multiplier_a: int, multiplier_b: int, shift: int) -> None:
     numbers = (np.int64(value) for value in (multiplier_a, multiplier_b, shift, *I16))
     saturated = add_rescaled(a, b, *numbers, codes)
     expected, clipped = naive.add_rescaled(a[None], b[None], multiplier_a, multiplier_b, shift, *I16)
+    assert np.array_equal(codes, expected[0])
+    assert saturated == clipped
+
+
+@pytest.mark.parametrize("multiplier", [2**31 - 1, 2**31, -(2**31), -(2**31) - 1, 2**36 + 12345, -(2**37)])
+@pytest.mark.parametrize("side", [0, 1])
+def test_add_with_multipliers_of_and_beyond_32_bits(multiplier: int, side: int) -> None:
+    """On either side; 16-bit codes, more than a vector of them."""
+    rng = np.random.default_rng(0)
+    a, b = rng.integers(-32768, 32768, (2, 37)).astype(np.int16)
+    a[:4], b[:4] = [-32768, 32767, -32768, 32767], [-32768, 32767, 32767, -32768]
+    factors = (multiplier, 3) if side == 0 else (3, multiplier)
+    shift = abs(multiplier).bit_length() - 1
+    codes = np.empty(a.shape, np.int32)
+    numbers = (np.int64(value) for value in (*factors, shift, -60000, 60000))
+    saturated = add_rescaled(a, b, *numbers, codes)
+    expected, clipped = naive.add_rescaled(a[None], b[None], *factors, shift, -60000, 60000)
     assert np.array_equal(codes, expected[0])
     assert saturated == clipped
 

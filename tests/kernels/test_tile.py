@@ -31,14 +31,19 @@ def random_bytes(shape: tuple[int, ...], seed: int) -> np.ndarray:
 
 @pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("steps", [1, 2, 7, 256])
-def test_a_tile_in_its_place(form: int, steps: int) -> None:
-    """It adds to 12 rows and 32 columns of a larger array and touches nothing else."""
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_tile_in_its_place(form: int, steps: int, fresh: bool) -> None:
+    """It adds to 12 rows and 32 columns of a larger array, or writes them, and touches nothing else."""
     rows = random_bytes((3 * ROWS, ROW_BYTES), steps)
     panel = random_bytes(((steps + 3) * STEP_BYTES,), steps + 1)
-    before = np.random.default_rng(2).integers(-(2**31), 2**31, (3 * ROWS, 3 * COLUMNS)).astype(np.int32)
+    rng = np.random.default_rng(2)
+    before = rng.integers(-(2**31), 2**31, (3 * ROWS, 3 * COLUMNS)).astype(np.int32)
+    start = rng.integers(-(2**31), 2**31, 2 * COLUMNS).astype(np.int32)
     sums, first = before.copy(), 2 * STEP_BYTES
-    add_tile(form, rows, ROWS, panel, first, steps, sums, COLUMNS)
+    add_tile(form, rows, ROWS, panel, first, steps, fresh, start, sums, COLUMNS)
     expected = before.astype(np.int64)
+    if fresh:
+        expected[ROWS : 2 * ROWS, COLUMNS : 2 * COLUMNS] = start[COLUMNS:]
     expected[ROWS : 2 * ROWS, COLUMNS : 2 * COLUMNS] += naive_tile(
         form, rows[ROWS : 2 * ROWS, : 4 * steps], panel[first : first + steps * STEP_BYTES]
     )
@@ -52,9 +57,12 @@ def test_extreme_bytes(form: int, row_byte: int, panel_byte: int) -> None:
     """255 * -128 four times a lane; -32640 * -32640 and their neighbours two times."""
     rows = np.full((ROWS, ROW_BYTES), row_byte, np.uint8)
     panel = np.full(9 * STEP_BYTES, panel_byte, np.uint8)
-    sums = np.zeros((ROWS, COLUMNS), np.int32)
-    add_tile(form, rows, 0, panel, 0, 9, sums, 0)
-    assert np.array_equal(sums, naive_tile(form, rows[:, :36], panel).astype(np.int32))
+    start, sums = np.zeros(COLUMNS, np.int32), np.full((ROWS, COLUMNS), 99, np.int32)
+    add_tile(form, rows, 0, panel, 0, 9, True, start, sums, 0)
+    expected = naive_tile(form, rows[:, :36], panel)
+    assert np.array_equal(sums, expected.astype(np.int32))
+    add_tile(form, rows, 0, panel, 0, 9, False, start, sums, 0)
+    assert np.array_equal(sums, (2 * expected).astype(np.int32))
 
 
 @pytest.mark.parametrize("form", [pytest.param(SIXTEEN, marks=NEEDS_VNNI), PORTABLE])
@@ -63,10 +71,10 @@ def test_the_largest_products_of_16_bits_wrap(form: int) -> None:
     rows = np.zeros((ROWS, ROW_BYTES), np.uint8)
     rows[:, 1::2] = 0x80
     panel = rows.reshape(-1)[:STEP_BYTES].copy()
-    sums = np.zeros((ROWS, COLUMNS), np.int32)
-    add_tile(form, rows, 0, panel, 0, 1, sums, 0)
+    start, sums = np.zeros(COLUMNS, np.int32), np.zeros((ROWS, COLUMNS), np.int32)
+    add_tile(form, rows, 0, panel, 0, 1, False, start, sums, 0)
     assert (sums == -(2**31)).all()
-    add_tile(form, rows, 0, panel, 0, 1, sums, 0)
+    add_tile(form, rows, 0, panel, 0, 1, False, start, sums, 0)
     assert (sums == 0).all()
 
 
@@ -76,14 +84,16 @@ def test_plain_vectors_equal_the_portable_form() -> None:
     plain = tile._tile_intrinsic(tile._PlainStep())
 
     @numba.njit
-    def add_plain(rows, row, panel, first, steps, sums, column):
-        plain(rows, row, panel, first, steps, sums, column)
+    def add_plain(rows, row, panel, first, steps, fresh, start, sums, column):
+        plain(rows, row, panel, first, steps, fresh, start, sums, column)
 
+    start = np.arange(2 * COLUMNS, dtype=np.int32)
     for seed in range(3):
         rows, panel = random_bytes((2 * ROWS, ROW_BYTES), seed), random_bytes((9 * STEP_BYTES,), seed + 9)
         sums = np.zeros((2, 2 * ROWS, 2 * COLUMNS), np.int32)
-        add_plain(rows, ROWS, panel, STEP_BYTES, 8, sums[0], COLUMNS)
-        add_tile(PORTABLE, rows, ROWS, panel, STEP_BYTES, 8, sums[1], COLUMNS)
+        for fresh in (True, False):
+            add_plain(rows, ROWS, panel, STEP_BYTES, 8, fresh, start, sums[0], COLUMNS)
+            add_tile(PORTABLE, rows, ROWS, panel, STEP_BYTES, 8, fresh, start, sums[1], COLUMNS)
         assert np.array_equal(sums[0], sums[1])
         assert sums[0].any()
 

@@ -5,19 +5,37 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hqsim.kernels.transform import LANES, invert_transform, quantize_transformed
+from hqsim.kernels.transform import (
+    BLOCK_BYTES,
+    _lane_count,
+    invert_lanes,
+    invert_rows,
+    invert_transform,
+    quantize_lanes,
+    quantize_rows,
+    quantize_transformed,
+)
 from tests import naive
 
 ORDERS = [0, 1, 2, 3, 5, 6]
 # outer, blocks, inner
 LAYOUTS = [(1, 1, 1), (3, 2, 1), (2, 1, 5), (2, 3, 2)]
-LONG = [(LANES + 3, 1, 1), (1, 1, LANES), (2, 2, LANES + 7)]
+LONG = [(67, 1, 1), (1, 1, 64), (2, 2, 71)]
+INNER = [1, 5, 64, 65, 200, 700]
 I16 = (-32768, 32767)
 
 
 def make_signs(order: int, with_signs: bool) -> np.ndarray:
     n = 2**order
-    return np.array(naive.rudin_shapiro(n) if with_signs else [1] * n, np.int32)
+    return np.array(naive.rudin_shapiro(n) if with_signs else [1] * n)
+
+
+def dense(x: np.ndarray, signs: np.ndarray, *, inverse: bool = False) -> np.ndarray:
+    """``naive.transform`` by a matrix, int64: for arrays too large for its loops."""
+    blocks = x.astype(np.int64).reshape(len(x), -1, len(signs), x.shape[2])
+    matrix, signs = np.array(naive.hadamard(len(signs))), signs[:, None]
+    spread = signs * (matrix @ blocks) if inverse else matrix @ (signs * blocks)
+    return spread.reshape(x.shape)
 
 
 def quantize(
@@ -34,10 +52,44 @@ def quantize(
     return codes, int(saturated)
 
 
-def invert(codes: np.ndarray, signs: np.ndarray, zero: int = 0, dtype: type = np.int16) -> np.ndarray:
-    operand = np.full(codes.shape, 99, dtype)
-    invert_transform(codes, signs, np.int64(zero), False, operand, np.empty((0, 0, 0), np.uint8))
+def invert(
+    codes: np.ndarray,
+    signs: np.ndarray,
+    zero: int = 0,
+    dtype: type = np.int16,
+    narrow: bool | None = None,
+) -> np.ndarray:
+    operand, no_parity = np.full(codes.shape, 99, dtype), np.empty((0, 0, 0), np.uint8)
+    invert_transform(codes, signs, np.int64(zero), False, operand, no_parity, narrow=narrow)
     return operand
+
+
+def invert_halved(
+    codes: np.ndarray, signs: np.ndarray, zero: int, dtype: type, narrow: bool | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Operand and parity bits.
+
+    Along rows (``inner`` 1) the bits stand twice at the end of each row, elsewhere in an array of their own.
+    """
+    outer, length, inner = codes.shape
+    blocks = length // len(signs)
+    operand = np.full((outer, length + (2 * blocks if inner == 1 else 0), inner), 99, dtype)
+    parity = np.full((outer, blocks, inner), 99, np.uint8)
+    invert_transform(codes, signs, np.int64(zero), True, operand, parity, narrow=narrow)
+    if inner == 1:
+        assert (parity == 99).all()
+        parity = operand[:, length : length + blocks]
+        assert np.array_equal(parity, operand[:, length + blocks :])
+        operand = operand[:, :length]
+    return operand, parity
+
+
+def test_the_matrix_is_the_definition() -> None:
+    x = np.random.default_rng(0).integers(-99, 99, (2, 16, 3))
+    for signs in (make_signs(2, True), make_signs(3, True), make_signs(4, False)):
+        for inverse in (False, True):
+            expected = naive.transform(x, signs.tolist(), inverse=inverse).astype(np.int64)
+            assert np.array_equal(dense(x, signs, inverse=inverse), expected)
 
 
 @pytest.mark.parametrize("order", ORDERS)
@@ -67,11 +119,64 @@ def test_quantize_with_a_zero_point(layout: tuple[int, int, int], zero: int) -> 
     assert saturated == clipped
 
 
+@pytest.mark.parametrize("order", range(7))
+@pytest.mark.parametrize("inner", INNER)
+@pytest.mark.parametrize(
+    ("low", "high", "zero", "dtype"),
+    [(-8, 7, 0, np.int8), (0, 255, 131, np.uint8), (-2048, 2047, -9, np.int16)],
+)
+def test_quantize_any_number_of_lanes(
+    order: int, inner: int, low: int, high: int, zero: int, dtype: type
+) -> None:
+    """Whole blocks of lanes and what is left of them; carriers of 24 bits."""
+    signs = make_signs(order, True)
+    x = np.random.default_rng(inner).integers(-(2**23), 2**23, (2, 2 * len(signs), inner)).astype(np.int32)
+    x.flat[0], x.flat[-1] = -(2**23), 2**23 - 1
+    shift = 14 + 23 + order // 2 - high.bit_length()
+    codes, saturated = quantize(x, signs, (20000, shift), (low, high), zero, dtype)
+    values = np.floor_divide(dense(x, signs) * 20000 + 2 ** (shift - 1), 2**shift) + zero
+    assert np.array_equal(codes, values.clip(low, high))
+    assert saturated == np.count_nonzero(codes != values) > 0
+
+
+@pytest.mark.parametrize("inner", [1, 70, 700])
+@pytest.mark.parametrize("threads", [1, 2, 3, 7, 64])
+def test_threads_share_all_rows_and_lanes(inner: int, threads: int) -> None:
+    """More threads than there is work, too."""
+    signs, (low, high) = make_signs(3, True), (-2048, 2047)
+    x = np.random.default_rng(threads).integers(-500, 500, (5, 16, inner)).astype(np.int16)
+    codes = np.full(x.shape, 99, np.int16)
+    quantize_parts = quantize_rows if inner == 1 else quantize_lanes
+    numbers = [np.int64(value) for value in (3, 1, 5, low - 5, high - 5)]
+    saturated = quantize_parts(x, signs, *numbers, threads, codes)
+    values = np.floor_divide(dense(x, signs) * 3 + 1, 2) + 5
+    assert np.array_equal(codes, values.clip(low, high))
+    assert saturated == np.count_nonzero(codes != values) > 0
+    operand, scratch = np.full(x.shape, 99, np.int16), np.empty(0, np.int32)
+    arguments = (x, signs, np.int64(4), False, scratch, threads, operand)
+    if inner == 1:
+        invert_rows(*arguments)
+    else:
+        invert_lanes(*arguments, np.empty((0, 0, 0), np.uint8))
+    assert np.array_equal(operand, dense(x - 4, signs, inverse=True))
+
+
+@pytest.mark.parametrize("order", range(8))
+@pytest.mark.parametrize("itemsize", [2, 4])
+def test_a_block_stays_in_the_first_cache(order: int, itemsize: int) -> None:
+    """Unless its 64 lanes are larger; it is no wider than the array, filled up to 64."""
+    for inner in (2, 63, 64, 65, 500, 10_000):
+        lanes = _lane_count(2**order, itemsize, inner)
+        assert lanes % 64 == 0
+        assert 64 <= lanes < inner + 64
+        assert lanes == 64 or lanes * 2**order * itemsize <= BLOCK_BYTES
+
+
 @pytest.mark.parametrize(("shift", "expected"), [(0, [-10, -6, 6, 10]), (2, [-2, -1, 2, 3])])
 def test_halves_go_up(shift: int, expected: list[int]) -> None:
     """-10 / 4 = -2.5 gives -2, -6 / 4 = -1.5 gives -1."""
     x = np.array([-5, -3, 3, 5], np.int16).reshape(1, 4, 1)
-    codes, _ = quantize(x, np.ones(1, np.int32), (2, shift), I16, 0, np.int16)
+    codes, _ = quantize(x, np.ones(1, np.int64), (2, shift), I16, 0, np.int16)
     assert codes.ravel().tolist() == expected
 
 
@@ -88,25 +193,65 @@ def test_inverse(order: int, layout: tuple[int, int, int], with_signs: bool, zer
     assert np.array_equal(invert(codes, signs, zero), expected)
 
 
+@pytest.mark.parametrize("order", range(7))
+@pytest.mark.parametrize("inner", INNER)
+@pytest.mark.parametrize(
+    ("dtype", "zero"), [(np.int8, 0), (np.int8, 100), (np.uint8, 0), (np.uint8, 200), (np.int16, -77)]
+)
+def test_invert_any_number_of_lanes(order: int, inner: int, dtype: type, zero: int) -> None:
+    """Codes of 8 bits in scratch of 16, of 16 bits in 32; both ends of the type among them."""
+    signs, limits = make_signs(order, True), np.iinfo(dtype)
+    reach = (limits.min, limits.max) if limits.bits == 8 else (-300, 300)
+    codes = np.random.default_rng(inner).integers(*reach, (2, 2 * len(signs), inner), endpoint=True)
+    codes.flat[0], codes.flat[-1] = reach
+    expected = dense(codes - zero, signs, inverse=True)
+    assert np.array_equal(invert(codes.astype(dtype), signs, zero), expected)
+    if order:
+        operand, parity = invert_halved(codes.astype(dtype), signs, zero, np.int16)
+        assert set(np.unique(parity)) <= {0, 1}
+        assert np.array_equal(2 * operand.astype(np.int64) + np.repeat(parity, len(signs), axis=1), expected)
+
+
+@pytest.mark.parametrize("narrow", [False, True])
+@pytest.mark.parametrize("inner", [1, 5, 70])
+@pytest.mark.parametrize("order", range(7))
+def test_every_bit_of_the_scratch_is_needed(order: int, inner: int, narrow: bool) -> None:
+    """Element 0 of a block of smallest codes is -2**15; other extremes are as large as 16 bits allow."""
+    n = 2**order
+    signs, rows = make_signs(order, True), np.array(naive.hadamard(n))
+    low = -(2**15) // n
+    blocks = np.concatenate([np.full((1, n), low), np.where(rows > 0, -low - 1, low + 1)])
+    codes = np.repeat(blocks.reshape(1, -1, 1), inner, axis=2).astype(np.int16)
+    expected = dense(codes, signs, inverse=True)
+    assert expected.min() == -(2**15)
+    assert expected.max() < 2**15
+    assert np.array_equal(invert(codes, signs, narrow=narrow), expected)
+    if order:
+        operand, parity = invert_halved(codes, signs, 0, np.int16, narrow)
+        assert np.array_equal(2 * operand.astype(np.int64) + np.repeat(parity, n, axis=1), expected)
+
+
+@pytest.mark.parametrize("inner", [1, 5])
+@pytest.mark.parametrize(
+    ("code", "zero", "dtype"), [(-128, 127, np.int8), (255, 0, np.uint8), (0, 255, np.uint8)]
+)
+def test_codes_of_8_bits_fit_by_themselves(inner: int, code: int, zero: int, dtype: type) -> None:
+    """The largest order, codes and zero-point at opposite ends: 255 * 64 in 16 bits."""
+    codes = np.full((1, 64, inner), code, dtype)
+    reached = invert(codes, np.ones(64, np.int64), zero)
+    assert (reached[0, 0] == 64 * (code - zero)).all()
+    assert (reached[0, 1:] == 0).all()
+
+
 @pytest.mark.parametrize("order", [1, 2, 5])
 @pytest.mark.parametrize("layout", [*LAYOUTS, *LONG])
 def test_a_halved_inverse_and_its_parity(order: int, layout: tuple[int, int, int]) -> None:
-    """All values of a block share their parity, so ``2 * operand + parity`` is the inverse.
-
-    Along rows (``inner`` 1) the bits stand twice at the end of each row, elsewhere in an array of their own.
-    """
+    """All values of a block share their parity, so ``2 * operand + parity`` is the inverse."""
     outer, blocks, inner = layout
     signs = make_signs(order, True)
     n = len(signs)
     codes = np.random.default_rng(0).integers(-8, 8, (outer, n * blocks, inner)).astype(np.int8)
-    length, extra = n * blocks, 2 * blocks if inner == 1 else 0
-    operand = np.full((outer, length + extra, inner), 99, np.int8)
-    parity = np.full((outer, blocks, inner), 99, np.uint8)
-    invert_transform(codes, signs, np.int64(0), True, operand, parity)
-    if inner == 1:
-        parity = operand[:, length : length + blocks]
-        assert np.array_equal(parity, operand[:, length + blocks :])
-        operand = operand[:, :length]
+    operand, parity = invert_halved(codes, signs, 0, np.int8)
     assert set(np.unique(parity)) <= {0, 1}
     whole = 2 * operand.astype(np.int64) + np.repeat(parity, n, axis=1)
     assert np.array_equal(whole, naive.transform(codes, signs.tolist(), inverse=True).astype(np.int64))
@@ -127,7 +272,7 @@ def test_extreme_carriers_pile_up_without_a_wrap(code: int, dtype: type[np.integ
     """Element 0 is the sum of the block, 22 bits; a quarter of the code is left of it."""
     n = 64
     x = np.full((1, n, 1), code, dtype)
-    codes, saturated = quantize(x, np.ones(n, np.int32), (16384, 22), I16, dtype=np.int16)
+    codes, saturated = quantize(x, np.ones(n, np.int64), (16384, 22), I16, dtype=np.int16)
     assert codes[0, :, 0].tolist() == [naive.shifted(n * code * 16384, 22)] + [0] * (n - 1)
     assert saturated == 0
 
@@ -142,7 +287,7 @@ def test_the_inverse_reaches_the_range_of_the_operand(
     n = 32
     rows = np.array(naive.hadamard(n))
     codes = np.concatenate([np.where(rows > 0, high, low), np.where(rows > 0, low, high)]).astype(dtype)
-    reached = invert(codes[:, :, None], np.ones(n, np.int32))[:, :, 0].astype(int)
+    reached = invert(codes[:, :, None], np.ones(n, np.int64))[:, :, 0].astype(int)
     assert np.array_equal(reached, codes.astype(int) @ rows)
     half = n // 2
     assert reached.max() == max(n * high, half * (high - low))

@@ -1,4 +1,4 @@
-"""Inner loops: copies of any length, unpacked and widened weights, rescaled rows; nothing else is touched."""
+"""Inner loops: copied runs, unpacked and widened weights, rescaled blocks; nothing else is touched."""
 
 from __future__ import annotations
 
@@ -7,22 +7,32 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from hqsim.kernels.vector import copy_run, rescale_row, unpack_nibbles, widen
+from hqsim.kernels.vector import butterflies, copy_runs, rescale_block, unpack_nibbles, widen
 from tests import naive
 
 LIMITS = (-1000, 900)
 
 
-@pytest.mark.parametrize("count", [0, 1, 5, 63, 64, 65, 127, 128, 129, 1000])
+@pytest.mark.parametrize("count", [0, 1, 2, 5, 15, 16, 17, 31, 32, 33, 63, 64, 65, 127, 128, 129, 600])
 @pytest.mark.parametrize("flip", [0, 128, 255])
-def test_copy_run(count: int, flip: int) -> None:
+def test_copy_runs(count: int, flip: int) -> None:
+    """Some runs begin at the first or end at the last byte, some overlap, some are padding."""
     source = np.random.default_rng(count).integers(0, 256, 1100).astype(np.uint8)
-    target = np.full((2, 700), 99, np.uint8)
-    copy_run(source, 17, count, np.uint8(flip), target, 31)
-    flat = target.reshape(-1)
-    assert flat[31 : 31 + count].tolist() == [int(byte) ^ flip for byte in source[17 : 17 + count]]
-    assert (flat[:31] == 99).all()
-    assert (flat[31 + count :] == 99).all()
+    firsts, fill = np.array([17, 0, -1, 1100 - count, 18, -(10**12), 17, 333]), 77
+    target = np.full((9, 700), 99, np.uint8)
+    copy_runs(source, firsts, 7, count, np.uint8(flip), np.uint8(fill), target, 31)
+    for row, first in enumerate(firsts[:7].tolist()):
+        run = [int(byte) ^ flip for byte in source[first : first + count]] if first >= 0 else [fill] * count
+        assert target[row, 31 : 31 + count].tolist() == run
+    assert (target[:, :31] == 99).all()
+    assert (target[:, 31 + count :] == 99).all()
+    assert (target[7:] == 99).all()
+
+
+def test_no_row_is_copied() -> None:
+    target = np.full((2, 70), 99, np.uint8)
+    copy_runs(np.zeros(70, np.uint8), np.zeros(2, np.int64), 0, 65, np.uint8(0), np.uint8(0), target, 3)
+    assert (target == 99).all()
 
 
 @pytest.mark.parametrize("steps", [1, 2, 5])
@@ -53,43 +63,88 @@ def test_widen(steps: int) -> None:
     assert (target[256 * steps :] == 99).all()
 
 
-@pytest.mark.parametrize("count", [1, 15, 16, 17, 32, 50])
-@pytest.mark.parametrize("halved", [False, True])
-@pytest.mark.parametrize("reach", [100, 2**29])
-def test_rescale_row(count: int, halved: bool, reach: int) -> None:
-    rng = np.random.default_rng(count)
-    sums = rng.integers(-reach, reach, count + 3).astype(np.int32)
-    corrections = rng.integers(-reach, reach, count).astype(np.int32)
-    halves = rng.integers(-500, 500, count if halved else 0).astype(np.int32)
-    factor = rng.integers(2**14, 2**15, count, dtype=np.int32)
-    shift = rng.integers(14, 40, count)
-    bias = rng.integers(-(2**10), 2**10, count)
+def run_rescale(
+    sums: np.ndarray,
+    scaling: tuple[np.ndarray, ...],
+    limits: tuple[int, int],
+    shape: tuple[int, int],
+    left: int,
+) -> tuple[np.ndarray, list[int]]:
+    """Codes of ``shape`` with a block from column ``left`` on, the rest 99; and what was observed."""
+    codes, observed = np.full(shape, 99, np.int16), np.array([0, 2**31, -(2**31)])
+    numbers = (np.int64(limit) for limit in limits)
+    rescale_block(sums, shape[0], *scaling, *numbers, codes, left, observed)
+    return codes, observed.tolist()
+
+
+@pytest.mark.parametrize("columns", [1, 15, 16, 17, 32, 50, 64])
+@pytest.mark.parametrize("rows", [1, 2, 13])
+@pytest.mark.parametrize("left", [0, 5, 32])
+@pytest.mark.parametrize("reach", [100, 2**29, 2**31])
+def test_rescale_block(columns: int, rows: int, left: int, reach: int) -> None:
+    """Rows and columns beside the block, of the sums and of the codes, are neither seen nor touched."""
+    rng = np.random.default_rng(columns)
+    sums = rng.integers(-reach, reach, (rows + 1, columns + 3)).astype(np.int32)
+    totals = sums[:rows, :columns].copy()
+    sums[rows], sums[:, columns:] = 2**31 - 1, -(2**31)
+    factor = rng.integers(2**14, 2**15, columns, dtype=np.int32)
+    shift = rng.integers(14, 40, columns)
+    bias = rng.integers(-(2**10), 2**10, columns)
     addend = (bias << (shift - 8)) + (np.int64(1) << (shift - 1))
-    totals = sums[:count].astype(np.int64) - corrections
-    if halved:
-        totals = 2 * totals + halves
-    if halved and reach > 2**28:
-        totals = totals.astype(np.int32).astype(np.int64)
-    codes, observed = np.full(count, 99, np.int16), np.zeros(3, np.int64)
-    limits = tuple(np.int64(limit) for limit in LIMITS)
-    rescale_row(sums, corrections, halves, factor, addend, shift, *limits, codes, observed)
+    codes, observed = run_rescale(sums, (factor, addend, shift), LIMITS, (rows, left + columns + 2), left)
     biases = [Fraction(int(value), 2**8) for value in bias]
     expected, saturated = naive.requantize(
-        totals.reshape(1, count, 1), factor.tolist(), shift.tolist(), biases, *LIMITS
+        totals.reshape(rows, columns, 1), factor.tolist(), shift.tolist(), biases, *LIMITS
     )
-    assert codes.tolist() == expected.ravel().tolist()
-    assert observed.tolist() == [saturated, totals.min(), totals.max()]
+    assert codes[:, left : left + columns].tolist() == expected[..., 0].tolist()
+    assert (codes[:, :left] == 99).all()
+    assert (codes[:, left + columns :] == 99).all()
+    assert observed == [saturated, totals.min(), totals.max()]
 
 
-def test_what_a_flip_added_may_leave_32_bits() -> None:
-    """Sum and correction wrapped alike: their difference does not notice."""
-    true = np.array([5, -7] * 10)
-    corrections = np.full(20, 2**31 - 3)
+@pytest.mark.parametrize("columns", [5, 16, 33])
+def test_extreme_sums_and_factors(columns: int) -> None:
+    """-2**31 and 2**31 - 1 times factors of either sign at the ends of 32 bits."""
+    ends = -(2**31), 2**31 - 1
+    totals = np.array([[ends[(row + column) % 2] for column in range(columns)] for row in range(4)], np.int32)
+    factor = np.array([ends[column // 2 % 2] for column in range(columns)], np.int32)
+    addend = np.array([(-1) ** column * 2**61 for column in range(columns)])
+    shift = np.full(columns, 47)
+    codes, observed = run_rescale(totals, (factor, addend, shift), (-32768, 32767), (4, columns), 0)
+    values = [
+        [(int(totals[row, j]) * int(factor[j]) + int(addend[j])) // 2**47 for j in range(columns)]
+        for row in range(4)
+    ]
+    assert codes.tolist() == [[min(max(value, -32768), 32767) for value in row] for row in values]
+    clipped = sum(not -32768 <= value <= 32767 for row in values for value in row)
+    assert observed == [clipped, *ends]
+
+
+def test_what_is_observed_joins_what_was() -> None:
     one, none = np.ones(20, np.int32), np.zeros(20, np.int64)
-    codes, observed = np.empty(20, np.int16), np.zeros(3, np.int64)
-    sums = (true + corrections).astype(np.int32)
-    limits = (np.int64(-100), np.int64(100))
-    empty = np.empty(0, np.int32)
-    rescale_row(sums, corrections.astype(np.int32), empty, one, none, none, *limits, codes, observed)
-    assert codes.tolist() == true.tolist()
-    assert observed.tolist() == [0, -7, 5]
+    codes, observed = np.empty((2, 20), np.int16), np.array([7, -3, 12])
+    limits = np.int64(-10), np.int64(10)
+    sums = np.arange(-2, 38, dtype=np.int32).reshape(2, 20)
+    rescale_block(sums, 2, one, none, none, *limits, codes, 0, observed)
+    assert observed.tolist() == [7 + 27, -3, 37]
+    rescale_block(sums - np.int32(50), 1, one, none, none, *limits, codes[:1], 0, observed)
+    assert observed.tolist() == [34 + 20, -52, 37]
+    rescale_block(sums, 0, one, none, none, *limits, codes[:0], 0, observed)
+    assert observed.tolist() == [54, -52, 37]
+
+
+@pytest.mark.parametrize("dtype", [np.int16, np.int32])
+@pytest.mark.parametrize("size", [1, 2, 4, 8, 16, 32])
+@pytest.mark.parametrize("length", [32, 96])
+def test_butterflies(size: int, length: int, dtype: type[np.signedinteger]) -> None:
+    """Codes so large that the sum of a block needs every bit."""
+    reach = -np.iinfo(dtype).min // size
+    row = np.random.default_rng(size).integers(-reach, reach, length).astype(dtype)
+    row[:size] = -reach
+    expected = row.astype(np.int64).reshape(-1, size) @ np.array(naive.hadamard(size))
+    assert expected.min() == np.iinfo(dtype).min
+    padded = np.full(length + 5, 99, dtype)
+    padded[:length] = row
+    butterflies(padded[:length], size)
+    assert padded[:length].tolist() == expected.ravel().tolist()
+    assert (padded[length:] == 99).all()

@@ -12,8 +12,8 @@ from hqsim.numerics import Format, Transform
 from hqsim.ops.fused import (
     Finished,
     PackedLayer,
+    Rescale,
     Window,
-    channel_factors,
     layer_sums,
     multiply_layer,
     multiply_pair,
@@ -81,6 +81,11 @@ def make_layer_node(transform: Transform | None) -> Node:
     )
 
 
+def make_rescale(multiplier: np.ndarray, shift: np.ndarray, bias: np.ndarray) -> Rescale:
+    """Factors as the products take them; the bias has ``BIAS_BITS`` fractional bits."""
+    return Rescale(multiplier.astype(np.int32), bias, np.int64(BIAS_BITS), shift)
+
+
 def inverse_range(source: Format, zero_point: int, transform: Transform | None) -> tuple[int, int]:
     """Extremes of ``(q - z) H``: every row of the matrix at the codes that make it largest and smallest."""
     low, high = source.low - zero_point, source.high - zero_point
@@ -137,7 +142,7 @@ class Layer:
 
     def run(self, output: Format) -> Finished:
         """The fused product."""
-        rescale = channel_factors(self.multiplier, self.shift, self.bias, BIAS_BITS)
+        rescale = make_rescale(self.multiplier, self.shift, self.bias)
         images = np.ascontiguousarray(self.codes.transpose(0, 2, 3, 1))
         return multiply_layer(
             self.node, self.pack(), images, self.shape.window, self.zero_point, rescale, output
@@ -183,7 +188,7 @@ def digest() -> str:
         a, b = (random_codes(rng, -half, half - 1, (2, rows, 70)).astype(np.int16) for rows in (13, 37))
         ranges = np.array([[-half, half - 1]] * 2)
         add(pair_sums(a, b, ranges))
-    rescale = channel_factors(np.full(37, 20000), np.full(37, 28), np.zeros(37, np.int64), BIAS_BITS)
+    rescale = make_rescale(np.full(37, 20000), np.full(37, 28), np.zeros(37, np.int64))
     for a_high in (127, 255):
         a, b = (random_codes(rng, 0, a_high, (2, 13, 70)), random_codes(rng, -128, 127, (2, 37, 70)))
         done = multiply_pair(

@@ -12,15 +12,15 @@ import pytest
 
 from hqsim.kernels.tile import EIGHT, HAS_VNNI, PORTABLE, SIXTEEN
 from hqsim.numerics import Format, Transform
-from hqsim.ops.fused import Window, channel_factors, layer_sums, multiply_pair, pack_segment, pair_sums
+from hqsim.ops.fused import Window, layer_sums, multiply_pair, pack_segment, pair_sums
 from tests.ops.builders import carrier
 from tests.ops.fused_cases import (
-    BIAS_BITS,
     SHAPES,
     Layer,
     Shape,
     dense_sums,
     digest,
+    make_rescale,
     random_codes,
 )
 
@@ -131,7 +131,7 @@ def test_folded_weights_beyond_8_bits_take_16(monkeypatch, weight: int, eight: b
 
 @NEEDS_VNNI
 def test_parity_bits_meet_the_weights_of_their_blocks(monkeypatch) -> None:
-    """Along channels rows ``[a', p, p]`` meet twice the weights and the sum of a block in two halves."""
+    """Rows meet twice the weights; ``[a', p, p]`` along channels also the sum of a block in two halves."""
     monkeypatch.delenv("HQSIM_KERNELS", raising=False)
     source = Format(bits=4, scales=(1.0,))
     along_channels = Layer(SHAPES[1], Transform("channel", 5, False), source, 0, 4)
@@ -140,7 +140,23 @@ def test_parity_bits_meet_the_weights_of_their_blocks(monkeypatch) -> None:
     assert along_channels.pack().halved
     assert np.array_equal(along_channels.pack().panels.sums[0], 3 * along_channels.weight.sum(axis=(1, 2, 3)))
     assert along_width.pack().halved
-    assert np.array_equal(along_width.pack().panels.sums[0], sums)
+    assert np.array_equal(along_width.pack().panels.sums[0], 2 * sums)
+
+
+@NEEDS_VNNI
+@pytest.mark.parametrize("axis", ["width", "channel"])
+@pytest.mark.parametrize(("weight", "halved"), [(-64, True), (63, True), (64, False), (-65, False)])
+def test_weights_that_are_doubled_must_fit_8_bits(monkeypatch, axis: str, weight: int, halved: bool) -> None:
+    monkeypatch.delenv("HQSIM_KERNELS", raising=False)
+    layer = Layer(SHAPES[0], Transform(axis, 5, False), Format(bits=4, scales=(1.0,)), 0, 4)
+    layer.weight[:] = 0
+    layer.weight[0, 0, 0, 0] = weight
+    found = layer.pack()
+    assert (found.eight, found.halved) == (halved, halved)
+    sums = layer.sums()
+    done = layer.run(carrier(1.0))
+    assert np.array_equal(done.codes, layer.finish(sums, carrier(1.0))[0])
+    assert (done.lowest, done.highest) == (sums.min(), sums.max())
 
 
 def test_on_request_every_operand_enters_with_16_bits(monkeypatch) -> None:
@@ -172,7 +188,7 @@ def test_a_pair(processor, left, right, count: int, m: int, n: int, k: int) -> N
     ranges = np.array([[low - zero, high - zero] for low, high, zero in (left, right)])
     sums = np.einsum("gmk,gnk->gmn", a - zero_points[0], b - zero_points[1])
     shift = 15 + int(np.abs(ranges).max(axis=1).prod()).bit_length() - 8
-    rescale = channel_factors(np.full(n, 20000), np.full(n, shift), np.zeros(n, np.int64), BIAS_BITS)
+    rescale = make_rescale(np.full(n, 20000), np.full(n, shift), np.zeros(n, np.int64))
     types = [np.int8 if low < 0 and high < 128 else np.int16 for low, high, _ in (left, right)]
     output = carrier(1.0, 8)
     done = multiply_pair(a.astype(types[0]), b.astype(types[1]), ranges, zero_points, rescale, output)

@@ -17,7 +17,7 @@ KERNELS = {
     "product": ["multiply_codes"],
     "rescale": ["add_rescaled", "rescale"],
     "softmax": ["exponentials", "softmax"],
-    "transform": ["invert_transform", "quantize_transformed"],
+    "transform": ["invert_lanes", "quantize_lanes"],
 }
 
 

@@ -1,0 +1,136 @@
+"""Element-wise loops in LLVM vectors: numba's own loops become them too rarely, as its arrays might overlap.
+
+A loop is written once, as the LLVM code of one step on a :class:`Step`, and runs in vectors of ``lanes``
+elements, then one by one. Its plain form is a line of numpy, for runs without the compiler. Codes have any
+integer type; arithmetic is in the type that a step asks for, and a product of two 32-bit values in 64 bits is
+one instruction.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numba
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+WORD, LANE, SIZE = ir.IntType(16), ir.IntType(32), ir.IntType(64)
+
+
+def filled(kind: ir.VectorType, value: int) -> ir.Constant:
+    """Return a vector constant."""
+    return ir.Constant(kind, [value] * kind.count)
+
+
+def splat(builder: ir.IRBuilder, value: ir.Value, kind: ir.VectorType) -> ir.Value:
+    """Return a vector of ``kind`` with ``value`` in every lane."""
+    undefined = ir.Constant(kind, ir.Undefined)
+    first = builder.insert_element(undefined, value, LANE(0))
+    return builder.shuffle_vector(first, undefined, filled(ir.VectorType(LANE, kind.count), 0))
+
+
+def count_lanes(builder: ir.IRBuilder, mask: ir.Value) -> ir.Value:
+    """Return how many lanes of a mask are set, i64."""
+    bits = ir.IntType(mask.type.count)
+    function = cgutils.get_or_insert_function(
+        builder.module, ir.FunctionType(bits, [bits]), f"llvm.ctpop.i{bits.width}"
+    )
+    return builder.zext(builder.call(function, [builder.bitcast(mask, bits)]), SIZE)
+
+
+class Step:
+    """One step of a loop, on ``lanes`` elements from ``index`` on; arguments by their position."""
+
+    def __init__(self, builder: ir.IRBuilder, kinds: Any, values: Any, index: ir.Value, lanes: int) -> None:
+        self.builder, self.kinds, self.values, self.index, self.lanes = builder, kinds, values, index, lanes
+
+    def load(self, position: int, element: ir.IntType) -> ir.Value:
+        """Return the elements of an array, extended (or cut) to ``element``."""
+        dtype = self.kinds[position].dtype
+        stored = ir.VectorType(ir.IntType(dtype.bitwidth), self.lanes)
+        value = self.builder.load(self._address(position, stored))
+        value.align = 1
+        return self._resize(value, element, dtype.signed)
+
+    def scalar(self, position: int, element: ir.IntType) -> ir.Value:
+        """Return an argument in every lane."""
+        value = self.values[position]
+        if value.type.width > element.width:
+            value = self.builder.trunc(value, element)
+        elif value.type.width < element.width:
+            value = self.builder.sext(value, element)
+        return splat(self.builder, value, ir.VectorType(element, self.lanes))
+
+    def store(self, position: int, value: ir.Value) -> None:
+        """Store to an array, cut to its type."""
+        stored = ir.IntType(self.kinds[position].dtype.bitwidth)
+        value = self._resize(value, stored, True)
+        self.builder.store(value, self._address(position, value.type)).align = 1
+
+    def product(self, a: ir.Value, b: ir.Value) -> ir.Value:
+        """Return the 64-bit products of 32-bit values."""
+        wide = ir.VectorType(SIZE, self.lanes)
+        return self.builder.mul(self.builder.sext(a, wide), self.builder.sext(b, wide))
+
+    def clamp(self, value: ir.Value, low: ir.Value, high: ir.Value) -> tuple[ir.Value, ir.Value]:
+        """Return ``value`` limited to [low, high] and the mask of lanes that changed."""
+        builder = self.builder
+        code = builder.select(builder.icmp_signed("<", value, low), low, value)
+        code = builder.select(builder.icmp_signed(">", code, high), high, code)
+        return code, builder.icmp_signed("!=", code, value)
+
+    def _address(self, position: int, kind: ir.Type) -> ir.Value:
+        width = self.kinds[position].dtype.bitwidth // 8
+        place = self.builder.gep(self.values[position], [self.builder.mul(self.index, SIZE(width))])
+        return self.builder.bitcast(place, kind.as_pointer())
+
+    def _resize(self, value: ir.Value, element: ir.IntType, signed: bool) -> ir.Value:
+        kind = ir.VectorType(element, self.lanes)
+        if value.type.element.width > element.width:
+            return self.builder.trunc(value, kind)
+        if value.type.element.width < element.width:
+            return (self.builder.sext if signed else self.builder.zext)(value, kind)
+        return value
+
+
+def lane_loop(lanes: int, emit: Callable[[Step], Any], *kinds: types.Type) -> tuple[Any, Any]:
+    """Return what an intrinsic must: the signature, and the code of a loop over ``emit``.
+
+    ``kinds`` are the arguments' types: 1-D arrays, all as long as the first one, and integers. The loop
+    returns how many lanes were set in the masks that its steps returned (None: no mask), int64.
+    """
+
+    def generate(context, builder, signature, values):
+        kinds, values = signature.args, list(values)
+        length = None
+        for position, kind in enumerate(kinds):
+            if isinstance(kind, types.Array):
+                array = context.make_array(kind)(context, builder, values[position])
+                values[position] = builder.bitcast(array.data, ir.IntType(8).as_pointer())
+                if length is None:
+                    length = builder.extract_value(array.shape, 0)
+        total = cgutils.alloca_once_value(builder, SIZE(0))
+        builder.store(SIZE(0), total)
+
+        def step(index, width):
+            mask = emit(Step(builder, kinds, values, index, width))
+            if mask is not None:
+                builder.store(builder.add(builder.load(total), count_lanes(builder, mask)), total)
+
+        whole = builder.sdiv(length, SIZE(lanes))
+        with cgutils.for_range(builder, whole) as vectors:
+            step(builder.mul(vectors.index, SIZE(lanes)), lanes)
+        rest = builder.mul(whole, SIZE(lanes))
+        with cgutils.for_range_slice(builder, rest, length, SIZE(1), inc=True) as (index, _):
+            step(index, 1)
+        return builder.load(total)
+
+    return types.int64(*kinds), generate
+
+
+def lane_intrinsic(plain: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Make an intrinsic of a function that returns :func:`lane_loop`; ``plain`` without the compiler."""
+    return lambda typed: plain if numba.config.DISABLE_JIT else intrinsic(typed)

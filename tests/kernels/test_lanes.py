@@ -1,0 +1,283 @@
+"""Element-wise loops: every type, the ends of 32 bits, clamps and counts, whole vectors and what is left."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+
+from hqsim.kernels.group_norm import _add_moments, normalize_row
+from hqsim.kernels.lanes import LANE, SIZE, filled, lane_intrinsic, lane_loop
+from hqsim.kernels.rescale import _add_lanes, _add_wide_lanes, rescale_lanes
+from hqsim.kernels.transform import _butterfly, _centre, _finish, _two_butterflies
+from tests import naive
+
+LENGTHS = [0, 1, 15, 16, 17, 33]
+LONGER = [0, 1, 31, 32, 33, 65]
+"""Around vectors of 16 and of 32."""
+NARROW = [np.int8, np.uint8, np.int16, np.uint16]
+SIGNED = [np.int8, np.int16, np.int32]
+I32 = (-(2**31), 2**31 - 1)
+
+
+def random(dtype: Any, length: int, seed: int = 0) -> np.ndarray:
+    """Codes of a type, its ends and 0 among them."""
+    limits = np.iinfo(dtype)
+    codes = np.random.default_rng(seed).integers(limits.min, limits.max, length, dtype, endpoint=True)
+    codes[:3] = [limits.max, limits.min, 0][:length]
+    return codes
+
+
+def room(dtype: Any, length: int) -> tuple[np.ndarray, np.ndarray]:
+    """An array of 99 and the part of it that a loop may write."""
+    whole = np.full(length + 7, 99, dtype)
+    return whole, whole[3 : 3 + length]
+
+
+def outside(whole: np.ndarray) -> set[int]:
+    """What is beside that part."""
+    return {*whole[:3].tolist(), *whole[len(whole) - 4 :].tolist()}
+
+
+def _plain_sum(x, scale, wide, target):
+    target[:] = x.astype(np.int64) * np.int64(scale) + wide
+    return np.count_nonzero(target > 1000)
+
+
+@lane_intrinsic(_plain_sum)
+def _sum(typing_context, x, scale, wide, target):
+    """Write ``x * scale + wide``; count what is larger than 1000."""
+
+    def emit(step):
+        product = step.product(step.load(0, LANE), step.scalar(1, LANE))
+        value = step.builder.add(product, step.load(2, SIZE))
+        step.store(3, value)
+        return step.builder.icmp_signed(">", value, filled(value.type, 1000))
+
+    return lane_loop(8, emit, x, scale, wide, target)
+
+
+@numba.njit
+def run_sum(x, scale, wide, target):
+    return _sum(x, scale, wide, target)
+
+
+@numba.njit
+def run_rescale(x, multiplier, offset, left, right, low, high, zero, codes):
+    return rescale_lanes(x, multiplier, offset, left, right, low, high, zero, codes)
+
+
+@numba.njit
+def run_add(a, b, multiplier_a, multiplier_b, half, left, right, low, high, codes):
+    return _add_lanes(a, b, multiplier_a, multiplier_b, half, left, right, low, high, codes)
+
+
+@numba.njit
+def run_wide_add(a, b, multiplier_a, multiplier_b, half, left, right, low, high, codes):
+    return _add_wide_lanes(a, b, multiplier_a, multiplier_b, half, left, right, low, high, codes)
+
+
+@numba.njit
+def run_centre(x, zero, signs, target):
+    _centre(x, zero, signs, target)
+
+
+@numba.njit
+def run_finish(values, signs, places, target):
+    _finish(values, signs, places, target)
+
+
+@numba.njit
+def run_butterfly(upper, lower):
+    _butterfly(upper, lower)
+
+
+@numba.njit
+def run_two_butterflies(a, b, c, d):
+    _two_butterflies(a, b, c, d)
+
+
+@numba.njit
+def run_moments(row, sums, squares):
+    _add_moments(row, sums, squares)
+
+
+@numba.njit
+def run_normalize(row, fraction, mean, inverse, half, shift, gain, addend, bits, low, high, codes):
+    return normalize_row(row, fraction, mean, inverse, half, shift, gain, addend, bits, low, high, codes)
+
+
+def ints(*values: int) -> tuple[np.int64, ...]:
+    return tuple(np.int64(value) for value in values)
+
+
+@pytest.mark.parametrize("length", [0, 1, 7, 8, 9, 17])
+@pytest.mark.parametrize("dtype", [*NARROW, np.int32])
+def test_a_loop_of_ones_own(dtype: Any, length: int) -> None:
+    """Eight lanes, then one by one: extended by its own sign, multiplied in 64 bits, counted."""
+    x, wide = random(dtype, length), random(np.int32, length, 1).astype(np.int64)
+    whole, target = room(np.int64, length)
+    count = run_sum(x, np.int64(I32[0]), wide, target)
+    expected = [int(code) * I32[0] + int(more) for code, more in zip(x, wide, strict=True)]
+    assert target.tolist() == expected
+    assert count == sum(value > 1000 for value in expected)
+    assert outside(whole) == {99}
+
+
+@pytest.mark.skipif(not numba.config.DISABLE_JIT, reason="for runs without the compiler")
+def test_without_the_compiler_a_loop_is_its_plain_form() -> None:
+    assert _sum is _plain_sum
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("source", [*NARROW, np.int32])
+@pytest.mark.parametrize("target", [*NARROW, np.int32, np.int64])
+def test_codes_of_any_type_become_codes_of_any_type(target: Any, source: Any, length: int) -> None:
+    """Extended by their own sign, clamped to the ends of the other type, cut to it."""
+    x, limits = random(source, length), np.iinfo(target)
+    whole, codes = room(target, length)
+    saturated = run_rescale(x, *ints(1, 0, 0, 0, limits.min, limits.max, 0), codes)
+    expected, clipped = naive.clamp_all(x.astype(object), limits.min, limits.max)
+    assert codes.tolist() == expected.tolist()
+    assert saturated == clipped
+    assert outside(whole) == {99}
+
+
+@pytest.mark.parametrize("multiplier", [*I32, -1, 16384])
+@pytest.mark.parametrize("length", LENGTHS)
+def test_rescale_at_the_ends_of_32_bits(length: int, multiplier: int) -> None:
+    """2**62 is the largest product; the zero-point comes after the clamp, and counts nothing."""
+    x = random(np.int32, length)
+    whole, codes = room(np.int32, length)
+    saturated = run_rescale(x, *ints(multiplier, 2**32, 0, 33, -(2**20), 2**20, -5), codes)
+    values = np.array([(int(code) * multiplier + 2**32) // 2**33 for code in x], object)
+    expected, clipped = naive.clamp_all(values, -(2**20), 2**20)
+    assert codes.tolist() == [code - 5 for code in expected.tolist()]
+    assert saturated == clipped
+    assert outside(whole) == {99}
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+def test_a_shift_to_the_left(length: int) -> None:
+    x = random(np.int16, length)
+    whole, codes = room(np.int64, length)
+    saturated = run_rescale(x, *ints(-3, 7, 20, 0, -(2**36), 2**36, 0), codes)
+    values = np.array([(int(code) * -3 + 7) * 2**20 for code in x], object)
+    expected, clipped = naive.clamp_all(values, -(2**36), 2**36)
+    assert codes.tolist() == expected.tolist()
+    assert saturated == clipped
+    assert outside(whole) == {99}
+
+
+@pytest.mark.parametrize(
+    ("run", "factors"),
+    [
+        (run_add, (I32[0], I32[1])),
+        (run_add, (20000, I32[0])),
+        (run_wide_add, (I32[0], I32[1])),
+        (run_wide_add, (2**46, -3)),
+        (run_wide_add, (-(2**38) - 1, 2**46 + 1)),
+    ],
+)
+@pytest.mark.parametrize("length", LENGTHS)
+def test_add(length: int, run: Any, factors: tuple[int, int]) -> None:
+    """Products of 61 bits at most on either side; of two types."""
+    a, b = random(np.int16, length), random(np.int16, length, 1).astype(np.int32)
+    if max(map(abs, factors)) <= 2**31:
+        b = b * 2**13
+    whole, codes = room(np.int32, length)
+    saturated = run(a, b, *ints(*factors, 2**41, 0, 42, -30000, 30000), codes)
+    totals = [int(p) * factors[0] + int(q) * factors[1] for p, q in zip(a, b, strict=True)]
+    expected, clipped = naive.clamp_all(
+        np.array([naive.shifted(total, 42) for total in totals], object), -30000, 30000
+    )
+    assert codes.tolist() == expected.tolist()
+    assert saturated == clipped
+    assert outside(whole) == {99}
+
+
+@pytest.mark.parametrize("length", LONGER)
+@pytest.mark.parametrize(
+    ("source", "target"), [(np.int8, np.int16), (np.uint8, np.int16), (np.int16, np.int32)]
+)
+def test_centre_and_finish(source: Any, target: Any, length: int) -> None:
+    x, limits = random(source, length), np.iinfo(source)
+    signs = np.random.default_rng(length).choice(np.array([-1, 1], np.int16), length)
+    for zero in (0, limits.min, limits.max):
+        whole, centred = room(target, length)
+        run_centre(x, np.int64(zero), signs, centred)
+        expected = [(int(code) - zero) * int(sign) for code, sign in zip(x, signs, strict=True)]
+        assert centred.tolist() == expected
+        assert outside(whole) == {99}
+        for places in (0, 1):
+            whole, finished = room(np.int16, length)
+            values = (centred // 2).astype(target)
+            run_finish(values, signs, np.int64(places), finished)
+            halved = [int(value) * int(sign) >> places for value, sign in zip(values, signs, strict=True)]
+            assert finished.tolist() == [(value + 2**15) % 2**16 - 2**15 for value in halved]
+            assert outside(whole) == {99}
+
+
+@pytest.mark.parametrize("length", LONGER)
+@pytest.mark.parametrize("dtype", [np.int16, np.int32])
+def test_butterflies_in_place(dtype: Any, length: int) -> None:
+    """Two stages make four times the codes: -2**15 in 16 bits, or -2**31 in 32."""
+    parts = [random(dtype, length, seed) // 4 for seed in range(4)]
+    a, b, c, d = (part.astype(object) for part in parts)
+    rooms = [room(dtype, length) for _ in parts]
+    for (_, target), part in zip(rooms, parts, strict=True):
+        target[:] = part
+    run_two_butterflies(*(target for _, target in rooms))
+    expected = [a + b + c + d, a - b + c - d, a + b - c - d, a - b - c + d]
+    assert [target.tolist() for _, target in rooms] == [values.tolist() for values in expected]
+    assert set().union(*(outside(whole) for whole, _ in rooms)) == {99}
+    (first, upper), (second, lower) = room(dtype, length), room(dtype, length)
+    upper[:], lower[:] = 2 * parts[0], 2 * parts[1]
+    run_butterfly(upper, lower)
+    assert upper.tolist() == (2 * a + 2 * b).tolist()
+    assert lower.tolist() == (2 * a - 2 * b).tolist()
+    assert outside(first) | outside(second) == {99}
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("dtype", [*NARROW, np.int32])
+def test_moments(dtype: Any, length: int) -> None:
+    """Squares of 62 bits; they are added to what was there."""
+    row = random(dtype, length)
+    (first, sums), (second, squares) = room(np.int64, length), room(np.int64, length)
+    run_moments(row, sums, squares)
+    assert sums.tolist() == [99 + int(code) for code in row]
+    assert squares.tolist() == [99 + int(code) ** 2 for code in row]
+    assert outside(first) | outside(second) == {99}
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("source", [np.int8, np.int16])
+@pytest.mark.parametrize("target", SIGNED)
+def test_normalized_rows(target: Any, source: Any, length: int) -> None:
+    """Of other numbers in every channel; ``t`` reaches 2**30, gains 2**23."""
+    rng, limits, fraction = np.random.default_rng(length), np.iinfo(target), 6
+    row = random(source, length)
+    mean = rng.integers(-(2**15), 2**15, length).astype(np.int32)
+    shift = rng.integers(0, 14, length)
+    half = (1 << shift) >> 1
+    distance = np.abs((row.astype(np.int64) << fraction) - mean)
+    inverse = np.minimum((2**30 << shift) // np.maximum(distance, 1), 2**30).astype(np.int32)
+    gain = rng.integers(-(2**23), 2**23, length).astype(np.int32)
+    addend = rng.integers(-(2**50), 2**50, length)
+    whole, codes = room(target, length)
+    numbers = ints(37, limits.min // 2, limits.max // 2)
+    saturated = run_normalize(
+        row, np.int64(fraction), mean, inverse, half, shift, gain, addend, *numbers, codes
+    )
+    values = np.empty(length, object)
+    for j in range(length):
+        t = naive.shifted((int(row[j]) * 2**fraction - int(mean[j])) * int(inverse[j]), int(shift[j]))
+        assert abs(t) <= 2**30
+        values[j] = (t * int(gain[j]) + int(addend[j])) // 2**37
+    expected, clipped = naive.clamp_all(values, limits.min // 2, limits.max // 2)
+    assert codes.tolist() == expected.tolist()
+    assert saturated == clipped
+    assert outside(whole) == {99}
