@@ -46,13 +46,13 @@ def thread_count() -> int:
 
 def kernel(function: F) -> Callable[..., Any]:
     """Compile a public kernel: threaded, cached, without the interpreter lock."""
-    compiled: Callable[..., Any] = numba.njit(parallel=True, cache=True, nogil=True)(function)
+    compiled: Callable[..., Any] = numba.njit(parallel=True, cache=True, nogil=True, error_model="numpy")(function)
     KERNELS.append(compiled)
     return compiled
 
 
 def helper(function: F) -> F:
     """Compile a function that kernels call (inlined by LLVM where it pays)."""
-    compiled = numba.njit(cache=True, nogil=True)(function)
+    compiled = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
     KERNELS.append(compiled)
     return compiled

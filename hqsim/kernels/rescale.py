@@ -36,12 +36,16 @@ def _plain_rescale(x, multiplier, offset, left, right, low, high, zero, codes):
 def rescale_lanes(typing_context, x, multiplier, offset, left, right, low, high, zero, codes):
     """Write ``clamp(((x * multiplier + offset) << left) >> right, low, high) + zero``; count what saturated.
 
-    ``x`` and ``multiplier`` fit 32 bits.
+    ``x`` and ``multiplier`` fit 32 bits, or ``x`` is an int64 array.
     """
 
     def emit(step):
         builder = step.builder
-        value = builder.add(step.product(step.load(0, LANE), step.scalar(1, LANE)), step.scalar(2, SIZE))
+        if step.kinds[0].dtype.bitwidth == 64:
+            value = builder.mul(step.load(0, SIZE), step.scalar(1, SIZE))
+        else:
+            value = step.product(step.load(0, LANE), step.scalar(1, LANE))
+        value = builder.add(value, step.scalar(2, SIZE))
         value = builder.ashr(builder.shl(value, step.scalar(3, SIZE)), step.scalar(4, SIZE))
         code, saturated = step.clamp(value, step.scalar(5, SIZE), step.scalar(6, SIZE))
         step.store(8, builder.add(code, step.scalar(7, SIZE)))
@@ -54,7 +58,7 @@ def rescale_lanes(typing_context, x, multiplier, offset, left, right, low, high,
 def rescale(x, multiplier, shift, offset, zero, low, high, codes):
     """Write ``clamp(round_shift(x * multiplier + offset, shift) + zero)``; return what saturated.
 
-    ``x [n]`` and ``multiplier`` fit 32 bits.
+    ``x [n]`` and ``multiplier`` fit 32 bits, or ``x`` is an int64 array.
     """
     right, left = max(shift, np.int64(0)), max(-shift, np.int64(0))
     total = offset + half_of(shift)
@@ -111,7 +115,7 @@ def add_rescaled(a, b, multiplier_a, multiplier_b, shift, low, high, codes):
     """
     right, left = max(shift, np.int64(0)), max(-shift, np.int64(0))
     half = half_of(shift)
-    narrow = max(abs(multiplier_a), abs(multiplier_b)) < 1 << 31
+    narrow = max(abs(multiplier_a), abs(multiplier_b)) < 1 << 31 and max(a.itemsize, b.itemsize) < 8
     saturated = 0
     for chunk in prange((a.shape[0] + CHUNK - 1) // CHUNK):
         part = slice(chunk * CHUNK, chunk * CHUNK + CHUNK)

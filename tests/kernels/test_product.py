@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import numba
 import numpy as np
 import pytest
 from hypothesis import given
@@ -18,7 +19,7 @@ from hqsim.kernels.product import (
     multiply_codes,
     multiply_sums,
 )
-from hqsim.kernels.tile import CHUNK_BYTES, COLUMNS, EIGHT, PORTABLE, ROWS, SIXTEEN
+from hqsim.kernels.tile import CHUNK_BYTES, COLUMNS, EIGHT, HAS_VNNI, PORTABLE, ROWS, SIXTEEN
 from tests.kernels.products import FORMS, LIMITS, NEEDS_VNNI, Layer, Rescale, check, run_codes, run_sums
 
 # batch, height, width, channels, outputs, kernel, stride, (top, left, bottom, right), groups
@@ -356,7 +357,8 @@ def test_any_layer(data: st.DataObject) -> None:
     channels = groups * draw(st.integers(1, 9), "channels of a group")
     outputs = groups * draw(st.integers(1, 40), "outputs of a group")
     stride, batch = draw(st.integers(1, 3), "stride"), draw(st.integers(1, 2), "batch")
-    form = draw(st.sampled_from([parameter.values[0] for parameter in FORMS]), "form")
+    forms = (EIGHT, SIXTEEN, PORTABLE) if HAS_VNNI or numba.config.DISABLE_JIT else (PORTABLE,)
+    form = draw(st.sampled_from(forms), "form")
     weight_bits = draw(st.sampled_from([2, 4, 5, 8] + [12] * (form != EIGHT)), "weight bits")
     signed, repeat = draw(st.booleans(), "signed"), draw(st.integers(0, 2), "repeat")
     zero_point = 0 if signed else draw(st.integers(0, 255), "zero-point")

@@ -61,6 +61,24 @@ def test_codes_of_every_type(dtype: type) -> None:
     assert saturated == clipped == 7 * (limits.min == -(2**31))
 
 
+@pytest.mark.parametrize("multiplier", [3, -(2**31), 2**40 + 1])
+def test_wide_codes(multiplier: int) -> None:
+    """Of 64 bits, on their own and in a sum: more than a vector of them."""
+    x = np.random.default_rng(0).integers(-(2**20), 2**20, 37) * 2**13 // max(1, multiplier >> 30)
+    x[:2] = -(2**22), 2**22
+    codes, saturated = run_rescale(x, (multiplier, 31, 2**40), I24, np.int32)
+    values = np.array([naive.shifted(int(code) * multiplier + 2**40, 31) for code in x], object)
+    expected, clipped = naive.clamp_all(values, *I24)
+    assert codes.tolist() == expected.tolist()
+    assert saturated == clipped
+    numbers = (np.int64(value) for value in (multiplier, -5, 31, *I24))
+    saturated = add_rescaled(x, np.flip(x).copy(), *numbers, codes)
+    totals = [int(p) * multiplier - 5 * int(q) for p, q in zip(x, np.flip(x), strict=True)]
+    expected, clipped = naive.clamp_all(np.array([naive.shifted(t, 31) for t in totals], object), *I24)
+    assert codes.tolist() == expected.tolist()
+    assert saturated == clipped
+
+
 def test_halves_go_up_and_what_leaves_the_range_is_counted() -> None:
     x = np.array([-5, -3, 3, 5, 1000, -1000], np.int16)
     codes, saturated = run_rescale(x, (16384, 15, 0), I8)
