@@ -5,45 +5,72 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from hqsim.cost.energy import hadamard_adds
 from hqsim.cost.machine import Hardware
-from hqsim.cost.memory import MatrixRun, Traffic
+from hqsim.cost.matrix import MatrixRun
+from hqsim.cost.memory import Traffic
 from hqsim.graph.record import LayerRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineCycles:
+    """Busy cycles of every engine; transforms that the machine has no unit for are the vector unit's."""
+
+    matrix: int
+    hadamard: int
+    vector: int
+    requantize: int
+
+    @property
+    def slowest(self) -> int:
+        """Cycles of the busiest engine: no layer takes fewer."""
+        return max(self.matrix, self.hadamard, self.vector, self.requantize)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerTime:
     """Busy cycles of every engine and memory, and the cycles of the layer as a whole."""
 
-    matrix_cycles: int
-    hadamard_cycles: int
-    vector_cycles: int
+    engines: EngineCycles
     level_cycles: tuple[int, ...]
     fill_cycles: int
+    launch_cycles: int
     cycles: int
     bound_by: str
 
 
+def engine_cycles(record: LayerRecord, hardware: Hardware, run: MatrixRun | None) -> EngineCycles:
+    """Return what one layer asks of the engines, memories left out."""
+    vector = hardware.vector
+    requantize_rate = hardware.requantize_per_cycle
+    hadamard = lane_cycles = requantize = 0.0
+    for work in record.hadamard:
+        unit = hardware.transform_unit(work.order)
+        if unit is None:
+            lane_cycles += work.butterfly_adds * vector.cycles("hadamard_add")
+        else:
+            hadamard += work.blocks * unit.block_cycles(work.order)
+    for kind, elements in record.vector.items():
+        if kind == "requantize" and requantize_rate is not None:
+            requantize = elements / requantize_rate
+        else:
+            lane_cycles += elements * vector.cycles(kind)
+    return EngineCycles(
+        matrix=run.cycles if run else 0,
+        hadamard=math.ceil(hadamard),
+        vector=math.ceil(lane_cycles / vector.lanes),
+        requantize=math.ceil(requantize),
+    )
+
+
 def layer_time(
-    record: LayerRecord,
-    hardware: Hardware,
-    *,
-    run: MatrixRun | None,
-    traffic: Traffic,
-    first_tile_bytes: float,
+    engines: EngineCycles, hardware: Hardware, *, traffic: Traffic, first_tile_bytes: float
 ) -> LayerTime:
     """Return the time of one layer.
 
-    Matrix, transform and vector units form a pipeline and double-buffered memories work beside it, so
-    the slowest of them counts; a memory without double buffering adds its transfer, and so does the
-    first tile on its way through every memory behind level 0. Without a transform unit the transforms
-    are work of the vector unit.
+    The engines form a pipeline and double-buffered memories work beside it, so the slowest of them
+    counts; a memory without double buffering adds its transfer, and so do the first tile on its way
+    through every memory behind level 0 and the launch of the layer.
     """
-    matrix = run.array.cycles * run.mode.passes if run else 0
-    hadamard = _hadamard_cycles(record, hardware)
-    unit = hardware.vector
-    work = sum(elements * unit.cycles(kind) for kind, elements in record.vector.items())
-    vector = math.ceil(work / unit.lanes)
     transfers = tuple(
         math.ceil(traffic.level_bytes(index) / level.bytes_per_cycle)
         for index, level in enumerate(hardware.levels)
@@ -53,29 +80,23 @@ def layer_time(
         for index, level in enumerate(hardware.levels)
         if index > 0 and level.double_buffered
     )
-    busy = {"matrix": matrix}
-    if hardware.hadamard is None:
-        busy["vector"] = vector + hadamard
-    else:
-        busy |= {"hadamard": hadamard, "vector": vector}
-    busy |= {level.name: cycles for level, cycles in zip(hardware.levels, transfers, strict=True)}
-    exposed = {level.name for level in hardware.levels if not level.double_buffered}
-    hidden = max(cycles for name, cycles in busy.items() if name not in exposed)
+    launch = math.ceil(hardware.launch_s * hardware.clock_hz)
+    by_level = list(zip(hardware.levels, transfers, strict=True))
+    hidden = max(engines.slowest, *(cycles for level, cycles in by_level if level.double_buffered), 0)
+    exposed = sum(cycles for level, cycles in by_level if not level.double_buffered)
+    busy = {
+        "matrix": engines.matrix,
+        "hadamard": engines.hadamard,
+        "vector": engines.vector,
+        "requantize": engines.requantize,
+        **{level.name: cycles for level, cycles in by_level},
+        "launch": launch,
+    }
     return LayerTime(
-        matrix_cycles=matrix,
-        hadamard_cycles=hadamard,
-        vector_cycles=vector,
+        engines=engines,
         level_cycles=transfers,
         fill_cycles=fill,
-        cycles=hidden + sum(busy[name] for name in exposed) + fill,
+        launch_cycles=launch,
+        cycles=hidden + exposed + fill + launch,
         bound_by=max(busy, key=lambda name: busy[name]),
     )
-
-
-def _hadamard_cycles(record: LayerRecord, hardware: Hardware) -> int:
-    unit = hardware.hadamard
-    if unit is not None:
-        adds = sum(hadamard_adds(work, unit.kind) for work in record.hadamard)
-        return math.ceil(adds / unit.adds_per_cycle)
-    adds = sum(work.butterfly_adds for work in record.hadamard)
-    return math.ceil(adds * hardware.vector.cycles("hadamard_add") / hardware.vector.lanes)
