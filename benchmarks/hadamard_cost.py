@@ -158,7 +158,10 @@ def main() -> None:
     text = "".join(summary(table))
     page = HEADER.format(model=MODEL, steps=options.steps, figure=FIGURE, summary=text)
     for sentences in findings(table):
-        page += textwrap.fill(sentences, 110, initial_indent="- ", subsequent_indent="  ") + "\n"
+        page += (
+            textwrap.fill(sentences, 110, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False)
+            + "\n"
+        )
     page += "".join(tables(table)) + "".join(refusals(table))
     (options.docs / "HADAMARD_COST.md").write_text(page, encoding="utf-8")
 

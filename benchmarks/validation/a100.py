@@ -17,9 +17,16 @@ from hqsim.cost.geometry import TensorCore
 from hqsim.cost.units.tensor_core import run_tensor_core
 from hqsim.graph.record import MatrixWork
 
-A100 = TensorCore(units=108, macs_per_cycle=1024, tile_m=128, tile_n=256, tile_k=32)
 CLOCK_HZ, L2_BYTES_PER_CYCLE, DRAM_BYTES_PER_S = 1.41e9, 5120, 2.039e12
 WORD_BYTES, LAUNCH_S = 2, 21e-6
+A100 = TensorCore(
+    units=108,
+    macs_per_cycle=1024,
+    tile_m=128,
+    tile_n=256,
+    tile_k=32,
+    macs_per_word=108 * 1024 * WORD_BYTES / L2_BYTES_PER_CYCLE,
+)
 
 
 def matmul_seconds(m: int, n: int, k: int) -> float:

@@ -34,6 +34,8 @@ def realised(record: LayerRecord, realisation: str | None) -> LayerRecord:
         hadamard=variant.hadamard,
         weights=variant.weights,
         vector=variant.vector,
+        table_bytes=variant.table_bytes,
+        table_bytes_all_steps=variant.table_bytes_all_steps,
         realisation=realisation,
     )
 

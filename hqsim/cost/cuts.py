@@ -31,6 +31,13 @@ class Cuts:
     reads: np.ndarray
     footprint: np.ndarray
 
+    def inside(self, outer: int) -> Cuts | None:
+        """Return the ways inside ``outer`` pieces, None where that is not one of these ways."""
+        first = int(self.parts.searchsorted(outer))
+        if self.parts[first] != outer:
+            return None
+        return Cuts(self.parts[first:], self.sizes[first:], self.reads[first:], self.footprint[first:])
+
 
 def _ways(length: int, outer: int, limit: int | None) -> list[int]:
     """Return numbers of pieces, multiples of ``outer``; with a ``limit`` the fewest that are no longer."""
@@ -46,6 +53,8 @@ def _ways(length: int, outer: int, limit: int | None) -> list[int]:
 @lru_cache(maxsize=8192)
 def plain_cuts(length: int, outer: int, limit: int | None = None) -> Cuts:
     """Cut a dimension whose elements are the input's own; pieces of at most ``limit``, if given."""
+    if outer > 1 and limit is None and (known := plain_cuts(length, 1).inside(outer)):
+        return known
     parts = np.array(_ways(length, outer, limit), np.float64)
     sizes = np.ceil(length / parts)
     return Cuts(parts, sizes, np.full(len(parts), float(length)), sizes)
@@ -62,6 +71,8 @@ def channel_cuts(conv: ConvWork, outer: int, limit: int | None = None) -> Cuts:
 @lru_cache(maxsize=8192)
 def pixel_cuts(conv: ConvWork, outer: int, limit: int | None = None) -> Cuts:
     """Cut the output pixels of a convolution; positions are pixels of its input."""
+    if outer > 1 and limit is None and (known := pixel_cuts(conv, 1).inside(outer)):
+        return known
     batch, height, width = conv.batch, conv.out_h, conv.out_w
     images = min(outer, batch)
     rows = min(outer // images, height)

@@ -17,7 +17,7 @@ from hqsim.cost.mapping import FREE, LayerMapping, MappingRules
 from hqsim.cost.pricing import Pricing
 from hqsim.cost.residency import Residency, plan_residency
 from hqsim.errors import InputError, unknown_name
-from hqsim.graph.record import LayerRecord
+from hqsim.graph.record import LayerRecord, TensorUse
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,7 +79,7 @@ class Estimate:
         rows = []
         for cost in self.costs:
             row = _plain(cost)
-            del row["mapping"]
+            row["mapping"] = cost.mapping.text
             energy = row.pop("energy_pj")
             row |= {f"energy_{part}_pj": energy[part] for part in PARTS}
             row["energy_pj"] = energy["total"]
@@ -182,9 +182,10 @@ def estimate_records(
     """Estimate what executing ``records`` in order costs, once and for ``steps`` denoising steps.
 
     The batch (guidance included) is part of the records' element counts. Every layer takes the matrix unit
-    and the realisation that need the fewest cycles, then the least energy, each with the tiles that move the
-    fewest bytes. Which tensors stay on chip is planned with the weights as lowered; where the choice
-    changes their size, it is planned again with the chosen ones, and the choice stays.
+    and the realisation that need the fewest cycles, then the least energy, each with the tiles that take the
+    least time, then move the fewest bytes. Which tensors stay on chip is planned with weights and tables as
+    lowered; where the choice changes their size, it is planned again with the chosen ones, and the choice
+    stays.
 
     Parameters
     ----------
@@ -226,13 +227,13 @@ def estimate_records(
     residency = plan_residency(records, hardware.on_chip)
     prices = price(residency, wanted)
     executed = [realised(record, cost.realisation) for record, cost in zip(records, prices, strict=True)]
-    if any(new.weights != old.weights for new, old in zip(executed, records, strict=True)):
+    if any(_constants(new) != _constants(old) for new, old in zip(executed, records, strict=True)):
         residency = plan_residency(executed, hardware.on_chip)
-        chosen = zip(prices, wanted, strict=True)
-        prices = price(residency, [replace(cost.mapping, tiles=want.tiles) for cost, want in chosen])
+        wanted = _as_chosen(prices, wanted)
+        prices = price(residency, wanted)
     costs = warm_costs = tuple(_in_order(records, prices))
     if residency.weights_resident:
-        warm = price(residency, [cost.mapping for cost in prices], cold=False)
+        warm = price(residency, _as_chosen(prices, wanted), cold=False)
         warm_costs = tuple(_in_order(records, warm))
     return Estimate(
         hardware=hardware,
@@ -240,8 +241,17 @@ def estimate_records(
         warm_costs=warm_costs,
         residency=residency,
         steps=steps,
-        table_bytes_all_steps=sum(record.table_bytes_all_steps for record in records),
+        table_bytes_all_steps=sum(record.table_bytes_all_steps for record in executed),
     )
+
+
+def _as_chosen(prices: Sequence[LayerCost], wanted: Sequence[LayerMapping]) -> list[LayerMapping]:
+    """Return what fixes unit, dataflow and realisation as chosen, and of the tiles what was wanted."""
+    return [replace(cost.mapping, tiles=want.tiles) for cost, want in zip(prices, wanted, strict=True)]
+
+
+def _constants(record: LayerRecord) -> tuple[TensorUse | None, float]:
+    return record.weights, record.table_bytes
 
 
 def _in_order(records: Sequence[LayerRecord], prices: Sequence[LayerCost]) -> Iterator[LayerCost]:

@@ -79,7 +79,8 @@ class DotProduct:
 class TensorCore:
     """``units`` multiprocessors of ``macs_per_cycle``, each at one output tile at a time.
 
-    ``tile_m`` x ``tile_n`` is the largest tile, ``tile_k`` the depth of a step.
+    ``tile_m`` x ``tile_n`` is the largest tile, ``tile_k`` the depth of a step. ``macs_per_word`` is the
+    balance of all of them and the memory behind: MACs at rate 1 in the time that it takes to fetch a word.
     """
 
     units: int
@@ -87,6 +88,7 @@ class TensorCore:
     tile_m: int
     tile_n: int
     tile_k: int
+    macs_per_word: float
 
     @property
     def cells(self) -> int:

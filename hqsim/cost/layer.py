@@ -10,7 +10,8 @@ from hqsim.cost.energy import Energy, layer_energy
 from hqsim.cost.geometry import Systolic
 from hqsim.cost.machine import Hardware
 from hqsim.cost.mapping import LayerMapping, LevelTile
-from hqsim.cost.memory import first_tile_bytes, layer_traffic
+from hqsim.cost.memory import layer_traffic
+from hqsim.cost.pace import Pace
 from hqsim.cost.residency import LayerResidency
 from hqsim.cost.schedule import EngineCycles, layer_time
 from hqsim.graph.record import LayerRecord
@@ -21,8 +22,9 @@ class LayerCost:
     """Cycles, bytes and energy of one record; widths, ``unit`` and ``folds`` are None without a product.
 
     ``start_cycle`` counts from the start of the step. ``dataflow`` is that of a systolic array, or the
-    schedule of another unit; ``mapping`` would give the same cost again. ``utilization`` is MACs over
-    the peak of ``unit`` at the widths used, in all cycles of the layer. ``accumulator_fits`` is False
+    schedule of another unit. ``mapping``, given back, would give the same cost again where its pieces
+    are equal; of a size that does not divide a dimension it would cut fewer pieces. ``utilization`` is MACs
+    over the peak of ``unit`` at the widths used, in all cycles of the layer. ``accumulator_fits`` is False
     where the proved accumulator width exceeds the unit's. ``level_cycles`` and ``level_bytes`` are by
     memory.
     """
@@ -93,16 +95,22 @@ def layer_cost(
     a memory can hold.
     """
     record, run = candidate.record, candidate.run
+    pace = Pace(hardware, engines.together)
     traffic = layer_traffic(
-        record, hardware, run=run, residency=residency, tiles=tiles, weights_from_dram=weights_from_dram
+        record,
+        hardware,
+        run=run,
+        residency=residency,
+        pace=pace,
+        tiles=tiles,
+        weights_from_dram=weights_from_dram,
     )
-    first = first_tile_bytes(record, run)
-    time = layer_time(engines, hardware, traffic=traffic, first_tile_bytes=first)
+    time = layer_time(engines, pace, hardware, traffic)
     latency_s = time.cycles / hardware.clock_hz
     on_chip = len(hardware.on_chip)
     work = record.matrix
     peak_macs = time.cycles * run.unit.cells * run.mode.rate if run else 0.0
-    level_bytes = [traffic.level_bytes(level) for level in range(on_chip + 1)]
+    level_bytes = traffic.level_bytes
     names = [level.name for level in hardware.levels]
     return LayerCost(
         name=record.name,

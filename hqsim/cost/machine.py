@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
+from functools import cached_property
+
+import numpy as np
 
 from hqsim.cost.geometry import Geometry
 
@@ -122,8 +124,8 @@ class VectorUnit:
     lanes: int
     cycles_per_element: float
     energy_per_element_pj: Quantity
-    cycles_by_kind: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
-    energy_by_kind_pj: Mapping[str, Quantity] = field(default_factory=lambda: MappingProxyType({}))
+    cycles_by_kind: Mapping[str, float] = field(default_factory=dict)
+    energy_by_kind_pj: Mapping[str, Quantity] = field(default_factory=dict)
 
     def cycles(self, kind: str) -> float:
         """Cycles that one lane spends on one element of this kind of work."""
@@ -158,7 +160,8 @@ class Hardware:
 
     ``requantize_per_cycle`` is the rate of a requantization unit beside the array; None: the vector
     unit does it. ``launch_s`` is a fixed time per executed layer. With ``zero_gating`` a zero operand
-    code costs no multiply energy.
+    code costs no multiply energy. Engines that are ``serial`` (a CPU's, which are all the same cores) work
+    one after the other, all others side by side.
     """
 
     name: str
@@ -174,11 +177,38 @@ class Hardware:
     requantize_per_cycle: float | None = None
     launch_s: float = 0.0
     zero_gating: bool = False
+    serial: bool = False
 
-    @property
+    @cached_property
     def levels(self) -> tuple[MemoryLevel, ...]:
         """All memories from the array outward, DRAM last."""
         return (*self.on_chip, self.dram)
+
+    @cached_property
+    def bytes_per_cycle(self) -> np.ndarray:
+        """Speed of every memory, float64 ``[levels, 1]``."""
+        return np.array([[level.bytes_per_cycle] for level in self.levels], np.float64)
+
+    @cached_property
+    def hidden(self) -> list[int]:
+        """Numbers of the memories whose transfers run beside the engines, being double-buffered."""
+        return [index for index, level in enumerate(self.levels) if level.double_buffered]
+
+    @cached_property
+    def exposed(self) -> list[int]:
+        """Numbers of the memories whose transfers nothing hides."""
+        return [index for index, level in enumerate(self.levels) if not level.double_buffered]
+
+    @cached_property
+    def chains(self) -> Mapping[str, tuple[int, ...]]:
+        """Numbers of the memories that hold each kind of operand, from the array outward, DRAM last."""
+        return {
+            kind: (
+                *(index for index, level in enumerate(self.on_chip) if kind in level.holds),
+                len(self.on_chip),
+            )
+            for kind in OPERAND_KINDS
+        }
 
     def transform_unit(self, order: int) -> HadamardUnit | None:
         """Return the unit for blocks of ``2**order`` points; None: the vector unit does them."""

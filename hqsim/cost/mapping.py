@@ -54,6 +54,13 @@ class LayerMapping:
     realisation: str | None = None
     tiles: tuple[LevelTile, ...] = ()
 
+    @property
+    def text(self) -> str:
+        """``array ws runtime; sram mkn 512 x 192 x 864``: unit, dataflow, realisation, a tile per memory."""
+        head = " ".join(filter(None, (self.unit, self.dataflow, self.realisation)))
+        tiles = (f"{tile.level} {tile.order} {tile.m} x {tile.n} x {tile.k}" for tile in self.tiles)
+        return "; ".join((head, *tiles))
+
 
 FREE = LayerMapping()
 

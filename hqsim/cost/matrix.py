@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from hqsim.cost.machine import MatrixUnit
 from hqsim.cost.units import UnitRun, run_unit
-from hqsim.cost.widths import MultiplierMode, multiplier_mode
+from hqsim.cost.widths import MultiplierMode, multiplier_modes
 from hqsim.graph.record import MatrixWork
 
 
@@ -25,7 +25,9 @@ class MatrixRun:
 
 
 def matrix_run(unit: MatrixUnit, work: MatrixWork, *, layer: str, dataflow: str | None = None) -> MatrixRun:
-    """Return ``work`` on ``unit``, on a systolic one with the given ``dataflow``.
+    """Return ``work`` on ``unit`` with the multipliers that take the fewest cycles, then the fewest passes.
+
+    ``dataflow`` is for a systolic unit.
 
     Raises
     ------
@@ -34,5 +36,8 @@ def matrix_run(unit: MatrixUnit, work: MatrixWork, *, layer: str, dataflow: str 
     InputError
         For a ``dataflow`` that the unit does not have.
     """
-    mode = multiplier_mode(unit, a_bits=work.a_multiplier_bits, w_bits=work.w_multiplier_bits, layer=layer)
-    return MatrixRun(unit=unit, run=run_unit(unit, work, mode, dataflow=dataflow), mode=mode)
+    modes = multiplier_modes(unit, a_bits=work.a_multiplier_bits, w_bits=work.w_multiplier_bits, layer=layer)
+    runs = [
+        MatrixRun(unit=unit, run=run_unit(unit, work, mode, dataflow=dataflow), mode=mode) for mode in modes
+    ]
+    return min(runs, key=lambda run: run.cycles)

@@ -16,15 +16,17 @@ from dataclasses import dataclass
 from hqsim.cost.machine import Hardware
 from hqsim.cost.mapping import LevelTile
 from hqsim.cost.matrix import MatrixRun
+from hqsim.cost.pace import Pace
 from hqsim.cost.residency import LayerResidency
 from hqsim.cost.stages import (
-    chain_of,
     has_inverse_transform,
     links_of,
+    operand_kinds,
     second_kind,
     tile_capacity_bytes,
     tile_layer,
 )
+from hqsim.cost.tile_grid import Link
 from hqsim.graph.record import LayerRecord, MatrixWork
 
 KINDS = ("activations", "weights", "sums", "tables")
@@ -36,17 +38,22 @@ TWO_PASS_KINDS = frozenset({"norm", "softmax"})
 class Traffic:
     """Bytes read and written per memory, from the array outward, DRAM last; and both together by kind.
 
-    ``tiles`` are those of the on-chip memories, for a layer with a matrix product.
+    ``first_bytes`` are those that every memory gives before the first fold can start. ``tiles`` are those
+    of the on-chip memories, for a layer with a matrix product.
     """
 
     read_bytes: tuple[float, ...]
     write_bytes: tuple[float, ...]
     kind_bytes: Mapping[str, tuple[float, ...]]
+    first_bytes: tuple[float, ...]
     tiles: tuple[LevelTile, ...] = ()
 
-    def level_bytes(self, level: int) -> float:
-        """Bytes read and written at one memory."""
-        return self.read_bytes[level] + self.write_bytes[level]
+    @property
+    def level_bytes(self) -> tuple[float, ...]:
+        """Bytes read and written at every memory."""
+        return tuple(
+            [read + written for read, written in zip(self.read_bytes, self.write_bytes, strict=True)]
+        )
 
 
 class _Ledger:
@@ -56,7 +63,12 @@ class _Ledger:
         self._hardware = hardware
         count = len(hardware.levels)
         self._read, self._write = [0.0] * count, [0.0] * count
+        self._first = [0.0] * count
         self._by_kind = {kind: [0.0] * count for kind in KINDS}
+
+    @property
+    def level_bytes(self) -> list[float]:
+        return [read + written for read, written in zip(self._read, self._write, strict=True)]
 
     def read(self, kind: str, level: int, size_bytes: float) -> None:
         self._read[level] += size_bytes
@@ -70,6 +82,9 @@ class _Ledger:
         self.read(kind, source, size_bytes)
         self.write(kind, target, size_bytes)
 
+    def wait(self, level: int, size_bytes: float) -> None:
+        self._first[level] += size_bytes
+
     def fetch(self, kind: str, size_bytes: float, *, dram_bytes: float | None = None) -> None:
         """Bring ``size_bytes`` once from memory to memory to its home, ``dram_bytes`` out of DRAM."""
         dram = len(self._hardware.on_chip)
@@ -82,6 +97,7 @@ class _Ledger:
             read_bytes=tuple(self._read),
             write_bytes=tuple(self._write),
             kind_bytes={kind: tuple(sizes) for kind, sizes in self._by_kind.items()},
+            first_bytes=tuple(self._first),
             tiles=tiles,
         )
 
@@ -92,10 +108,11 @@ def layer_traffic(
     *,
     run: MatrixRun | None,
     residency: LayerResidency,
+    pace: Pace,
     tiles: Sequence[LevelTile] = (),
     weights_from_dram: bool = True,
 ) -> Traffic:
-    """Return the traffic of one layer.
+    """Return the traffic of one layer, in the tiles that suit its ``pace``.
 
     ``run`` is None for a layer without a matrix product. ``tiles`` may fix orders and limit sizes of the
     tiles, ``weights_from_dram`` is False in a step that finds its weights on chip. Raises
@@ -103,37 +120,39 @@ def layer_traffic(
     """
     ledger = _Ledger(hardware)
     ledger.fetch("tables", record.table_bytes)
-    ledger.read("tables", chain_of("tables", hardware)[0], record.table_bytes)
+    ledger.read("tables", hardware.chains["tables"][0], record.table_bytes)
     _output(ledger, record, hardware, residency)
     if run is None or record.matrix is None:
         _element_wise(ledger, record, hardware, residency, weights_from_dram=weights_from_dram)
         return ledger.traffic()
     _array(ledger, record, record.matrix, hardware, run)
+    links = _links(record, record.matrix, hardware, run, residency, weights_from_dram=weights_from_dram)
     tiling = tile_layer(
         record,
         record.matrix,
         hardware,
         sum_bits=run.unit.accumulator_bits,
+        links=links,
         residency=residency,
         weights_from_dram=weights_from_dram,
+        pace=pace,
+        level_bytes=ledger.level_bytes,
         fixed=tiles,
     )
-    _operands(ledger, record, hardware, residency, tiling.times, weights_from_dram=weights_from_dram)
-    _partial_sums(ledger, record.matrix, hardware, run.unit.accumulator_bits, tiling.times)
+    kinds = operand_kinds(record)
+    for link, crossing in tiling.crossings:
+        if link.operand == "s":
+            ledger.move("sums", crossing / 2, source=link.source, target=link.target)
+            ledger.move("sums", crossing / 2, source=link.target, target=link.source)
+        else:
+            ledger.move(kinds[link.operand], crossing, source=link.source, target=link.target)
+    _first_fold(ledger, record.matrix, run, links)
     return ledger.traffic(tiling.tiles)
-
-
-def first_tile_bytes(record: LayerRecord, run: MatrixRun | None) -> float:
-    """Return the operands that must arrive before the first fold can start (0 without a product)."""
-    if run is None or record.matrix is None:
-        return 0.0
-    a_bits, w_bits = record.matrix.a_storage_bits, record.matrix.w_storage_bits
-    return (run.run.first_a_words * a_bits + run.run.first_w_words * w_bits) / 8
 
 
 def _output(ledger: _Ledger, record: LayerRecord, hardware: Hardware, residency: LayerResidency) -> None:
     size_bytes, dram = record.output.size_bytes, len(hardware.on_chip)
-    ledger.write("activations", chain_of("activations", hardware)[0], size_bytes)
+    ledger.write("activations", hardware.chains["activations"][0], size_bytes)
     for inner, outer in links_of("activations", hardware):
         if outer < dram or residency.output_to_dram:
             ledger.move("activations", size_bytes, source=inner, target=outer)
@@ -156,11 +175,11 @@ def _element_wise(
         again = not fits and (outer < dram or residency.streams)
         crossing = from_dram if outer == dram else inputs
         ledger.move("activations", crossing * (passes if again else 1), source=outer, target=inner)
-    ledger.read("activations", chain_of("activations", hardware)[0], inputs * passes)
+    ledger.read("activations", hardware.chains["activations"][0], inputs * passes)
     if record.weights:
         size_bytes = record.weights.size_bytes
         ledger.fetch("weights", size_bytes, dram_bytes=None if weights_from_dram else 0.0)
-        ledger.read("weights", chain_of("weights", hardware)[0], size_bytes)
+        ledger.read("weights", hardware.chains["weights"][0], size_bytes)
 
 
 def _input_bytes(record: LayerRecord, residency: LayerResidency) -> tuple[float, float]:
@@ -175,7 +194,7 @@ def _array(
 ) -> None:
     """What the matrix unit reads and writes, and the transform before it."""
     unit, mode = run.run, run.mode
-    home = chain_of("activations", hardware)[0]
+    home = hardware.chains["activations"][0]
     a_bits = work.a_storage_bits
     if has_inverse_transform(record):
         a_bits = work.a_multiplier_bits
@@ -185,23 +204,22 @@ def _array(
     ledger.read("activations", home, unit.a_reads * a_bits * mode.w_passes / 8)
     kind = second_kind(record)
     second = unit.w_reads * work.w_storage_bits * mode.a_passes / 8
-    ledger.read(kind, chain_of(kind, hardware)[0], second)
-    sums, word = chain_of("sums", hardware)[0], run.unit.accumulator_bits * mode.passes / 8
+    ledger.read(kind, hardware.chains[kind][0], second)
+    sums, word = hardware.chains["sums"][0], run.unit.accumulator_bits * mode.passes / 8
     ledger.write("sums", sums, unit.sum_writes * word)
     ledger.read("sums", sums, unit.sum_reads * word)
 
 
-def _operands(
-    ledger: _Ledger,
+def _links(
     record: LayerRecord,
+    work: MatrixWork,
     hardware: Hardware,
+    run: MatrixRun,
     residency: LayerResidency,
-    times: Mapping[tuple[str, int], float],
     *,
     weights_from_dram: bool,
-) -> None:
-    """Both operands on their way to their homes, as often as the tiles make them cross."""
-    dram = len(hardware.on_chip)
+) -> list[Link]:
+    """Return the ways of both operands to their homes and of the sums from theirs, memory by memory."""
     total, from_dram = _input_bytes(record, residency)
     if record.weights:
         weights = record.weights.size_bytes
@@ -211,25 +229,21 @@ def _operands(
         # A tensor times itself streams twice, each side in its own order.
         crosses = (residency.input_from_dram[0], residency.input_from_dram[1] or residency.streams)
         first, second = ((size, size if comes else 0.0) for size, comes in zip(sizes, crosses, strict=False))
-    for operand, kind, (size, size_from_dram) in (
-        ("a", "activations", first),
-        ("w", second_kind(record), second),
-    ):
-        for inner, outer in links_of(kind, hardware):
-            crossing = size_from_dram if outer == dram else size
-            ledger.move(kind, crossing * times.get((operand, inner), 1.0), source=outer, target=inner)
+    sums = work.m * work.n * work.count * run.unit.accumulator_bits / 8
+    dram, kinds = len(hardware.on_chip), operand_kinds(record)
+    return [
+        Link(operand=operand, target=inner, source=outer, size_bytes=from_dram if outer == dram else size)
+        for operand, (size, from_dram) in (("a", first), ("w", second), ("s", (sums, sums)))
+        for inner, outer in links_of(kinds[operand], hardware)
+    ]
 
 
-def _partial_sums(
-    ledger: _Ledger,
-    work: MatrixWork,
-    hardware: Hardware,
-    sum_bits: int,
-    times: Mapping[tuple[str, int], float],
-) -> None:
-    """Partial sums that leave a memory and come back; complete ones leave as the output."""
-    size_bytes = work.m * work.n * work.count * sum_bits / 8
-    for inner, outer in links_of("sums", hardware):
-        leaving = size_bytes * (times.get(("s", inner), 1.0) - 1.0)
-        ledger.move("sums", leaving, source=inner, target=outer)
-        ledger.move("sums", leaving, source=outer, target=inner)
+def _first_fold(ledger: _Ledger, work: MatrixWork, run: MatrixRun, links: Sequence[Link]) -> None:
+    """What must have come over every link before the first fold can start."""
+    first = {
+        "a": run.run.first_a_words * work.a_storage_bits / 8,
+        "w": run.run.first_w_words * work.w_storage_bits / 8,
+        "s": 0.0,
+    }
+    for link in links:
+        ledger.wait(link.source, min(first[link.operand], link.size_bytes))

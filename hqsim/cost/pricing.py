@@ -64,8 +64,8 @@ class Pricing:
         engines = [engine_cycles(option.record, self.hardware, option.run) for option in options]
         best: LayerCost | None = None
         reasons: dict[str, None] = {}
-        for option, busy in sorted(zip(options, engines, strict=True), key=lambda pair: pair[1].slowest):
-            if best is not None and busy.slowest > best.cycles:
+        for option, busy in sorted(zip(options, engines, strict=True), key=lambda pair: pair[1].together):
+            if best is not None and busy.together > best.cycles:
                 break
             # A fraction of zero codes was measured in the lowered realisation and says nothing of others.
             zeros = zero_fraction if option.record.realisation == record.realisation else 0.0
@@ -103,7 +103,14 @@ def shape_of(record: LayerRecord) -> Hashable:
         record.realisation,
         tuple(
             [
-                (name, variant.matrix, variant.hadamard, _size(variant.weights), *variant.vector.items())
+                (
+                    name,
+                    variant.matrix,
+                    variant.hadamard,
+                    _size(variant.weights),
+                    variant.table_bytes,
+                    *variant.vector.items(),
+                )
                 for name, variant in record.variants.items()
             ]
         ),

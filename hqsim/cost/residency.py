@@ -56,18 +56,22 @@ class _Tensor:
     touches: list[int]
 
 
-def _tensors(records: Sequence[LayerRecord]) -> dict[str, _Tensor]:
+def _tensors(records: Sequence[LayerRecord]) -> tuple[dict[str, _Tensor], list[list[_Tensor]]]:
+    """Return all tensors by name, and by layer those that it touches."""
     tensors: dict[str, _Tensor] = {}
+    touched: list[list[_Tensor]] = []
     produced_by: dict[str, str] = {}
     for position, record in enumerate(records):
+        own: list[_Tensor] = []
         for use in record.inputs:
             tensor = tensors.get(use.name)
             if tensor is None:
-                tensors[use.name] = _Tensor(use.size_bytes, produced=False, touches=[position])
-                continue
-            tensor.size_bytes = max(tensor.size_bytes, use.size_bytes)
-            if tensor.touches[-1] != position:
+                tensor = tensors[use.name] = _Tensor(use.size_bytes, produced=False, touches=[])
+            elif use.size_bytes > tensor.size_bytes:
+                tensor.size_bytes = use.size_bytes
+            if not tensor.touches or tensor.touches[-1] != position:
                 tensor.touches.append(position)
+                own.append(tensor)
         name = record.output.name
         if name in tensors:
             other = f"layer '{produced_by[name]}'" if name in produced_by else "an earlier layer as its input"
@@ -76,8 +80,9 @@ def _tensors(records: Sequence[LayerRecord]) -> dict[str, _Tensor]:
                 "every record must write a tensor of its own, before it is read."
             )
         produced_by[name] = record.name
-        tensors[name] = _Tensor(record.output.size_bytes, produced=True, touches=[position])
-    return tensors
+        output = tensors[name] = _Tensor(record.output.size_bytes, produced=True, touches=[position])
+        touched.append([*own, output])
+    return tensors, touched
 
 
 def _live_bytes(tensors: Iterable[_Tensor], layers: int) -> list[float]:
@@ -115,15 +120,15 @@ def plan_residency(records: Sequence[LayerRecord], on_chip: Sequence[MemoryLevel
     InputError
         When two records write the same tensor, or one writes a tensor that was read before.
     """
-    tensors = _tensors(records)
+    tensors, touched = _tensors(records)
     live = _live_bytes(tensors.values(), len(records))
     home = home_of("activations", on_chip)
     size_bytes = (home.size_bytes if home else None) or 0
     beside = [min(constant_bytes(record, home), size_bytes / 2) for record in records]
-    streams = []
-    for record, beside_i in zip(records, beside, strict=True):
-        names = {use.name for use in (*record.inputs, record.output)}
-        streams.append(sum([tensors[name].size_bytes for name in names]) + beside_i > size_bytes)
+    streams = [
+        sum([tensor.size_bytes for tensor in own]) + beside_i > size_bytes
+        for own, beside_i in zip(touched, beside, strict=True)
+    ]
     overflows = [live_i + beside_i > size_bytes for live_i, beside_i in zip(live, beside, strict=True)]
     fetched = _fetched(tensors, streams, overflows)
     layers = []

@@ -5,9 +5,12 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from hqsim.cost.machine import Hardware
 from hqsim.cost.matrix import MatrixRun
 from hqsim.cost.memory import Traffic
+from hqsim.cost.pace import Pace
 from hqsim.graph.record import LayerRecord
 
 
@@ -19,11 +22,13 @@ class EngineCycles:
     hadamard: int
     vector: int
     requantize: int
+    serial: bool
 
     @property
-    def slowest(self) -> int:
-        """Cycles of the busiest engine: no layer takes fewer."""
-        return max(self.matrix, self.hadamard, self.vector, self.requantize)
+    def together(self) -> int:
+        """Cycles of the busiest engine, or of one after the other: no layer takes fewer."""
+        cycles = (self.matrix, self.hadamard, self.vector, self.requantize)
+        return sum(cycles) if self.serial else max(cycles)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,44 +64,39 @@ def engine_cycles(record: LayerRecord, hardware: Hardware, run: MatrixRun | None
         hadamard=math.ceil(hadamard),
         vector=math.ceil(lane_cycles / vector.lanes),
         requantize=math.ceil(requantize),
+        serial=hardware.serial,
     )
 
 
-def layer_time(
-    engines: EngineCycles, hardware: Hardware, *, traffic: Traffic, first_tile_bytes: float
-) -> LayerTime:
+def layer_time(engines: EngineCycles, pace: Pace, hardware: Hardware, traffic: Traffic) -> LayerTime:
     """Return the time of one layer.
 
-    The engines form a pipeline and double-buffered memories work beside it, so the slowest of them
-    counts; a memory without double buffering adds its transfer, and so do the first tile on its way
-    through every memory behind level 0 and the launch of the layer.
+    The engines form a pipeline (unless they are serial) and double-buffered memories work beside it, so
+    the slowest of them counts; a memory without double buffering adds its transfer, and so do the first
+    tile on its way through every memory and the launch of the layer.
     """
-    transfers = tuple(
-        math.ceil(traffic.level_bytes(index) / level.bytes_per_cycle)
-        for index, level in enumerate(hardware.levels)
-    )
+    levels = hardware.levels
+    transfers = pace.transfer_cycles(np.array([traffic.level_bytes]).T)
+    level_cycles = tuple(transfers[:, 0].astype(int).tolist())
     fill = sum(
-        math.ceil(min(first_tile_bytes, traffic.read_bytes[index]) / level.bytes_per_cycle)
-        for index, level in enumerate(hardware.levels)
-        if index > 0 and level.double_buffered
+        math.ceil(first / level.bytes_per_cycle)
+        for first, level in zip(traffic.first_bytes, levels, strict=True)
+        if first and level.double_buffered
     )
     launch = math.ceil(hardware.launch_s * hardware.clock_hz)
-    by_level = list(zip(hardware.levels, transfers, strict=True))
-    hidden = max(engines.slowest, *(cycles for level, cycles in by_level if level.double_buffered), 0)
-    exposed = sum(cycles for level, cycles in by_level if not level.double_buffered)
     busy = {
         "matrix": engines.matrix,
         "hadamard": engines.hadamard,
         "vector": engines.vector,
         "requantize": engines.requantize,
-        **{level.name: cycles for level, cycles in by_level},
+        **{level.name: cycles for level, cycles in zip(levels, level_cycles, strict=True)},
         "launch": launch,
     }
     return LayerTime(
         engines=engines,
-        level_cycles=transfers,
+        level_cycles=level_cycles,
         fill_cycles=fill,
         launch_cycles=launch,
-        cycles=hidden + exposed + fill + launch,
+        cycles=int(pace.cycles(transfers)[0]) + fill + launch,
         bound_by=max(busy, key=lambda name: busy[name]),
     )

@@ -189,6 +189,7 @@ class HardwareFile(Strict):
     static_power_w: NonNegative
     launch_s: NonNegative | None = None
     zero_gating: bool = False
+    serial: bool = False
 
     @field_validator("matrix")
     @classmethod
@@ -228,6 +229,7 @@ class HardwareFile(Strict):
             static_power_w=self.static_power_w.quantity(),
             launch_s=self.launch_s.value if self.launch_s else 0.0,
             zero_gating=self.zero_gating,
+            serial=self.serial,
         )
 
 

@@ -10,7 +10,16 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from hqsim.cost.geometry import BitComposable, DotProduct, Geometry, RowStationary, Systolic, TensorCore
 from hqsim.cost.machine import MatrixUnit, NativeWidth
-from hqsim.cost.schema_values import Count, MultiplyPoint, Name, NativePair, NonNegative, Strict, WidthPoint
+from hqsim.cost.schema_values import (
+    Count,
+    MultiplyPoint,
+    Name,
+    NativePair,
+    NonNegative,
+    Positive,
+    Strict,
+    WidthPoint,
+)
 
 
 class MatrixFile(Strict):
@@ -159,6 +168,7 @@ class TensorCoreFile(NativeMatrixFile):
     tile_m: Count
     tile_n: Count
     tile_k: Count
+    macs_per_word: Positive
 
     def geometry(self) -> TensorCore:
         """Return the checked geometry."""
@@ -168,6 +178,7 @@ class TensorCoreFile(NativeMatrixFile):
             tile_m=self.tile_m.value,
             tile_n=self.tile_n.value,
             tile_k=self.tile_k.value,
+            macs_per_word=self.macs_per_word.value,
         )
 
 

@@ -14,8 +14,9 @@ from itertools import pairwise
 
 from hqsim.cost.machine import Hardware, MemoryLevel
 from hqsim.cost.mapping import LevelTile
+from hqsim.cost.pace import Pace
 from hqsim.cost.residency import LayerResidency, constant_bytes
-from hqsim.cost.tile_grid import NoTileError, Room, Stage, TileProblem
+from hqsim.cost.tile_grid import Link, NoTileError, Room, Stage, TileProblem
 from hqsim.cost.tiling import search_tiles
 from hqsim.errors import InputError, UnsupportedError
 from hqsim.graph.record import LayerRecord, MatrixWork
@@ -23,31 +24,28 @@ from hqsim.graph.record import LayerRecord, MatrixWork
 
 @dataclass(frozen=True, kw_only=True)
 class Tiling:
-    """The tile in every on-chip memory, from the array outward, and how often operands cross into it.
+    """The tile in every on-chip memory, from the array outward.
 
-    ``times`` is by operand (``a``, ``w``; ``s``: visits of the partial sums) and number of the memory;
-    what it lacks crosses once.
+    ``crossings`` are the bytes that cross every link, sums in both directions.
     """
 
     tiles: tuple[LevelTile, ...]
-    times: Mapping[tuple[str, int], float]
-
-
-def chain_of(kind: str, hardware: Hardware) -> list[int]:
-    """Return the numbers of the memories that hold ``kind``, from the array outward, DRAM last."""
-    on_chip = [index for index, level in enumerate(hardware.on_chip) if kind in level.holds]
-    return [*on_chip, len(hardware.on_chip)]
+    crossings: tuple[tuple[Link, float], ...]
 
 
 def links_of(kind: str, hardware: Hardware) -> Iterator[tuple[int, int]]:
     """Yield each memory that holds ``kind`` with the next one outward that does."""
-    chain = chain_of(kind, hardware)
-    return pairwise(chain)
+    return pairwise(hardware.chains[kind])
 
 
 def second_kind(record: LayerRecord) -> str:
     """Return the kind of a product's second operand: weights, or activations times activations."""
     return "weights" if record.weights else "activations"
+
+
+def operand_kinds(record: LayerRecord) -> dict[str, str]:
+    """Return what memories call both operands of a product and its sums."""
+    return {"a": "activations", "w": second_kind(record), "s": "sums"}
 
 
 def has_inverse_transform(record: LayerRecord) -> bool:
@@ -67,11 +65,16 @@ def tile_layer(
     hardware: Hardware,
     *,
     sum_bits: int,
+    links: Sequence[Link],
     residency: LayerResidency,
     weights_from_dram: bool,
+    pace: Pace,
+    level_bytes: Sequence[float],
     fixed: Sequence[LevelTile],
 ) -> Tiling:
     """Return the best tiles of a product whose accumulators have ``sum_bits``.
+
+    ``level_bytes`` is what every memory moves besides ``links``. Operands that no tile cuts cross once.
 
     Raises
     ------
@@ -84,10 +87,20 @@ def tile_layer(
     _check_names(record, hardware, groups, fixed)
     resident = _resident(record, hardware, residency, weights_from_dram=weights_from_dram)
     stages = tuple(
-        _stage(record, work, hardware, group, resident=resident, sum_bits=sum_bits) for group in groups
+        [
+            _stage(record, work, hardware, group, links=links, resident=resident, sum_bits=sum_bits)
+            for group in groups
+        ]
     )
+    cut = [link for stage in stages for link in stage.links]
+    whole = [(link, link.size_bytes) for link in links if link not in cut and link.operand != "s"]
+    moved = list(level_bytes)
+    for link, crossing in whole:
+        moved[link.source] += crossing
+        moved[link.target] += crossing
+    problem = TileProblem(m=work.m, n=work.n, k=work.k, conv=work.conv)
     try:
-        found = search_tiles(_problem(record, work, sum_bits), stages, tuple(fixed))
+        found = search_tiles(problem, stages, pace=pace, level_bytes=moved, fixed=fixed)
     except NoTileError as error:
         place = next(level.place for level in hardware.on_chip if level.name == error.level)
         raise UnsupportedError(f"{place}layer '{record.name}' {error}") from error
@@ -95,23 +108,22 @@ def tile_layer(
         raise InputError(f"layer '{record.name}': {error}") from error
     return Tiling(
         tiles=tuple(
-            LevelTile(level=hardware.on_chip[index].name, order=tile.order, m=tile.m, n=tile.n, k=tile.k)
-            for group, tile in zip(groups, found, strict=True)
-            for index in group
+            [
+                LevelTile(level=hardware.on_chip[index].name, order=tile.order, m=tile.m, n=tile.n, k=tile.k)
+                for group, tile in zip(groups, found, strict=True)
+                for index in group
+            ]
         ),
-        times={
-            (operand, index): tile.times[operand]
-            for group, tile in zip(groups, found, strict=True)
-            for index, operands in group.items()
-            for operand in operands
-            if operand in tile.times
-        },
+        crossings=(
+            *whole,
+            *zip(cut, [crossing for tile in found for crossing in tile.link_bytes], strict=True),
+        ),
     )
 
 
 def _groups(record: LayerRecord, hardware: Hardware) -> list[dict[int, str]]:
     """Return the operands that each memory holds, by number, memories with one tile together."""
-    kinds = {"a": "activations", "w": second_kind(record), "s": "sums"}
+    kinds = operand_kinds(record)
     groups: list[dict[int, str]] = []
     for index, level in enumerate(hardware.on_chip):
         held = "".join(operand for operand, kind in kinds.items() if kind in level.holds)
@@ -140,10 +152,10 @@ def _resident(
 ) -> dict[int, str]:
     """Return by memory the operands that it keeps whole while the layer runs."""
     resident: dict[int, str] = {}
-    weights = chain_of("weights", hardware)
+    weights = hardware.chains["weights"]
     if record.weights and not weights_from_dram and len(weights) > 1:
         resident[weights[-2]] = "w"
-    activations = chain_of("activations", hardware)
+    activations = hardware.chains["activations"]
     if residency.streams or len(activations) < 2:
         return resident
     home = activations[-2]
@@ -166,18 +178,19 @@ def _stage(
     hardware: Hardware,
     group: dict[int, str],
     *,
-    resident: dict[int, str],
+    links: Sequence[Link],
+    resident: Mapping[int, str],
     sum_bits: int,
 ) -> Stage:
-    kinds = {"a": "activations", "w": second_kind(record), "s": "sums"}
     a_share, w_share = _shares(record, work)
-    rooms, sources = [], []
+    rooms: list[Room] = []
+    cut: list[Link] = []
     for index, held in group.items():
         level = hardware.on_chip[index]
         limited = [operand for operand in held if operand not in resident.get(index, "")]
         # Beside activations that stay, what streams has half of the memory.
         share = 0.5 if "a" in resident.get(index, "") else 1.0
-        staged = has_inverse_transform(record) and index == chain_of("activations", hardware)[0]
+        staged = has_inverse_transform(record) and index == hardware.chains["activations"][0]
         a_bits = work.a_multiplier_bits if staged else work.a_storage_bits
         bits = {"a": a_bits * a_share, "w": work.w_storage_bits * w_share, "s": float(sum_bits)}
         rooms.append(
@@ -187,30 +200,8 @@ def _stage(
                 element_bits=tuple((operand, bits[operand]) for operand in limited),
             )
         )
-        for operand in limited:
-            chain = chain_of(kinds[operand], hardware)
-            sources.append((operand, chain[chain.index(index) + 1]))
-    return Stage(rooms=tuple(rooms), sources=tuple(sources))
-
-
-def operand_bits(record: LayerRecord) -> tuple[int, int]:
-    """Return the stored bits of both operands of a product; all inputs of a layer with weights are one."""
-    first = record.inputs if record.weights else record.inputs[:1]
-    second = record.weights or record.inputs[1]
-    return sum(use.elements * use.bits for use in first), second.elements * second.bits
-
-
-def _problem(record: LayerRecord, work: MatrixWork, sum_bits: int) -> TileProblem:
-    a_bits, w_bits = operand_bits(record)
-    return TileProblem(
-        m=work.m,
-        n=work.n,
-        k=work.k,
-        conv=work.conv,
-        a_bits=float(a_bits),
-        w_bits=float(w_bits),
-        sum_bits=float(work.m * work.n * work.count * sum_bits),
-    )
+        cut += [link for link in links if link.target == index and link.operand in limited]
+    return Stage(rooms=tuple(rooms), links=tuple(cut))
 
 
 def _shares(record: LayerRecord, work: MatrixWork) -> tuple[float, float]:

@@ -11,7 +11,7 @@ that it does not change. In all,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -27,6 +27,8 @@ ORDERS = ("mnk", "mkn", "nkm")
 
 Pieces = tuple[int, int, int]
 AllCuts = tuple[Cuts, Cuts, Cuts]
+Times = tuple[Any, Any, Any]
+"""How often the first operand, the second one and the sums cross (sums: visits)."""
 
 
 class NoTileError(UnsupportedError):
@@ -39,19 +41,12 @@ class NoTileError(UnsupportedError):
 
 @dataclass(frozen=True, kw_only=True)
 class TileProblem:
-    """Equal products ``[m, k] x [k, n]``; ``conv`` is the convolution behind them, if there is one.
-
-    ``a_bits`` and ``w_bits`` are both operands of all products, once; ``sum_bits`` the accumulators of all
-    results.
-    """
+    """Equal products ``[m, k] x [k, n]``; ``conv`` is the convolution behind them, if there is one."""
 
     m: int
     n: int
     k: int
     conv: ConvWork | None = None
-    a_bits: float
-    w_bits: float
-    sum_bits: float
 
     @property
     def a_positions(self) -> int:
@@ -72,34 +67,42 @@ class Room:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Stage:
-    """Memories with one tile; ``sources`` gives the number of the memory behind, for each operand."""
+class Link:
+    """The way of an operand into memory number ``target`` from ``source``.
 
-    rooms: tuple[Room, ...]
-    sources: tuple[tuple[str, int], ...]
+    ``size_bytes`` cross when it crosses once; sums take the way in both directions.
+    """
+
+    operand: str
+    target: int
+    source: int
+    size_bytes: float
 
 
 @dataclass(frozen=True, kw_only=True)
-class Grid:
-    """All tiles of a stage in every order of its loops, ``[orders, m, n, k]``.
+class Stage:
+    """Memories with one tile, and the links of the operands that are cut into tiles there."""
 
-    ``costs`` are bits by the number of the memory behind, ``fits`` is ``[m, n, k]``.
+    rooms: tuple[Room, ...]
+    links: tuple[Link, ...]
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The tiles of a stage that fit, ``[tiles]`` each: their largest sizes, pieces, and input positions read.
+
+    For every way to cut m and n they have the coarsest one of k that fits: more pieces of k are smaller,
+    and cross no less.
     """
 
-    orders: tuple[str, ...]
-    cuts: AllCuts
-    costs: Mapping[int, np.ndarray]
-    fits: np.ndarray
+    sizes: tuple[np.ndarray, np.ndarray, np.ndarray]
+    pieces: tuple[np.ndarray, np.ndarray, np.ndarray]
+    reads: np.ndarray
 
     @property
-    def shape(self) -> tuple[int, ...]:
-        """``(orders, m, n, k)``."""
-        return (len(self.orders), *self.fits.shape)
-
-    def pieces(self, among: np.ndarray) -> np.ndarray:
-        """Return the pieces ``[3, tiles]`` of the tiles with the flat positions ``among``."""
-        ways = np.unravel_index(among, self.shape)[1:]
-        return np.array([cut.parts[way] for cut, way in zip(self.cuts, ways, strict=True)])
+    def count(self) -> int:
+        """Number of tiles."""
+        return len(self.reads)
 
 
 def stage_cuts(problem: TileProblem, outer: Pieces, limit: LevelTile) -> AllCuts:
@@ -111,76 +114,95 @@ def stage_cuts(problem: TileProblem, outer: Pieces, limit: LevelTile) -> AllCuts
     return pixel_cuts(conv, outer[0], limit.m), n, channel_cuts(conv, outer[2], limit.k)
 
 
-def stage_grid(problem: TileProblem, stage: Stage, limit: LevelTile, cuts: AllCuts, outer: Pieces) -> Grid:
-    """Return every tile, in the order that ``limit`` gives or in all. Raises NoTileError when none fits."""
+def stage_grid(stage: Stage, limit: LevelTile, cuts: AllCuts) -> Grid:
+    """Return the tiles that fit. Raises NoTileError when none does."""
     m, n, k = cuts
-    fits = np.ones([len(cut.parts) for cut in cuts], bool)
-    fits &= tiles_fit(stage, _spread(m.sizes, n.sizes, k.sizes), _spread(m.footprint, n.sizes, k.footprint))
-    if not fits.any():
+    fits = _fits(stage, cuts)
+    m_ways, n_ways = np.nonzero(fits[:, :, -1])
+    if not len(m_ways):
         raise _no_tile(stage, cuts, limit)
-    orders = (limit.order,) if limit.order else ORDERS
-    pieces = _spread(m.parts, n.parts, k.parts)
-    overlap = m.reads[:, None, None] / problem.a_positions
-    costs = {source: np.empty((len(orders), *fits.shape)) for _, source in stage.sources}
-    for index, order in enumerate(orders):
-        # Among all orders the best is the same when every loop counts as running, which is faster.
-        times = crossings(order, pieces, outer, overlap, all_run=limit.order is None)
-        bits = moved_bits(problem, times)
-        for source, cost in costs.items():
-            cost[index] = sum(bits[operand] for operand, behind in stage.sources if behind == source)
-    return Grid(orders=orders, cuts=cuts, costs=costs, fits=fits)
+    k_ways = fits.argmax(axis=2)[m_ways, n_ways]
+    return Grid(
+        sizes=(m.sizes[m_ways], n.sizes[n_ways], k.sizes[k_ways]),
+        pieces=(m.parts[m_ways], n.parts[n_ways], k.parts[k_ways]),
+        reads=m.reads[m_ways],
+    )
 
 
-def tiles_fit(stage: Stage, sizes: Sequence[Any], footprint: Sequence[Any]) -> Any:
-    """Tell whether tiles fit every memory; lengths along m, n, k, and what they read of the first operand."""
-    (m, n, k), (m_read, _, k_read) = sizes, footprint
-    elements = {"a": m_read * k_read, "w": n * k, "s": m * n}
-    fits: Any = True
+def whole_fits(stage: Stage, cuts: AllCuts) -> bool:
+    """Tell whether the coarsest tile fits every memory."""
+    m, n, k = cuts
+    elements = _elements(m.sizes[0], n.sizes[0], k.sizes[0], m.footprint[0], k.footprint[0])
+    return all(
+        sum(elements[operand] * bits for operand, bits in room.element_bits) <= room.capacity_bits
+        for room in stage.rooms
+    )
+
+
+def _fits(stage: Stage, cuts: AllCuts) -> np.ndarray:
+    """Tell which tiles fit every memory, ``[m, n, k]``."""
+    m, n, k = cuts
+    elements = _elements(
+        m.sizes[:, None, None],
+        n.sizes[:, None],
+        k.sizes,
+        m.footprint[:, None, None],
+        k.footprint,
+    )
+    fits = np.ones((len(m.parts), len(n.parts), len(k.parts)), bool)
     for room in stage.rooms:
-        fits = fits & (
-            sum(elements[operand] * bits for operand, bits in room.element_bits) <= room.capacity_bits
-        )
+        if room.element_bits:
+            need = sum(elements[operand] * bits for operand, bits in room.element_bits)
+            fits &= need <= room.capacity_bits
     return fits
 
 
-def crossings(
-    order: str, pieces: Sequence[Any], outer: Sequence[Any], overlap: Any, *, all_run: bool = False
-) -> dict[str, Any]:
-    """Return how often each operand crosses (sums: visits) when the loops run in ``order``.
+def _elements(m: Any, n: Any, k: Any, m_read: Any, k_read: Any) -> dict[str, Any]:
+    """Return the elements of both operands and the sums in a tile that reads so much of the first one."""
+    return {"a": m_read * k_read, "w": n * k, "s": m * n}
 
-    With ``all_run`` even a loop of a single step counts as one that runs.
-    """
+
+def crossings(order: str, pieces: Sequence[Any], outer: Sequence[Any]) -> Times:
+    """Return how often each operand crosses (sums: visits) when the loops run in ``order``."""
     x, y, z = ("mnk".index(loop) for loop in order)
     times = list(pieces)
     times[z] = outer[z]
-    if not all_run:
-        z_runs, y_runs = pieces[z] > outer[z], pieces[y] > outer[y]
-        times[y] = np.where(z_runs, pieces[y], outer[y])
-        times[x] = np.where(z_runs | y_runs, pieces[x], outer[x])
-    return {"a": overlap * times[1], "w": times[0], "s": times[2]}
+    z_runs, y_runs = pieces[z] > outer[z], pieces[y] > outer[y]
+    times[y] = np.where(z_runs, pieces[y], outer[y])
+    times[x] = np.where(z_runs | y_runs, pieces[x], outer[x])
+    return times[1], times[0], times[2]
 
 
-def moved_bits(problem: TileProblem, times: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the bits that each operand moves when it crosses so often."""
-    return {
-        "a": problem.a_bits * times["a"],
-        "w": problem.w_bits * times["w"],
-        "s": 2 * problem.sum_bits * (times["s"] - 1),
-    }
+def best_crossings(pieces: Sequence[np.ndarray], outer: Pieces) -> Times:
+    """Return the crossings in each of ``ORDERS``, ``[orders, tiles]``, as if every loop ran.
+
+    A loop of a single step makes no order better than the best of these.
+    """
+    (m, n, k), (outer_m, outer_n, outer_k) = pieces, outer
+    times = np.empty((3, len(ORDERS), len(m)))
+    times[0], times[1], times[2] = n, m, k
+    times[0, 1], times[1, 2], times[2, 0] = outer_n, outer_m, outer_k
+    return times[0], times[1], times[2]
 
 
-def _spread(m: np.ndarray, n: np.ndarray, k: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return m[:, None, None], n[None, :, None], k[None, None, :]
+def link_bytes(problem: TileProblem, link: Link, times: Times, reads: Any) -> Any:
+    """Return the bytes that cross a link, sums in both directions, with all pieces of m reading ``reads``.
+
+    The last visit of the sums leaves as the output and does not count.
+    """
+    a_times, w_times, visits = times
+    if link.operand == "a":
+        return link.size_bytes * reads / problem.a_positions * a_times
+    return link.size_bytes * w_times if link.operand == "w" else 2 * link.size_bytes * (visits - 1)
 
 
 def _no_tile(stage: Stage, cuts: AllCuts, limit: LevelTile) -> NoTileError:
     m, n, k = (float(cut.sizes[-1]) for cut in cuts)
-    footprint = [float(cut.footprint[-1]) for cut in cuts]
-    tight = next(
-        room for room in stage.rooms if not tiles_fit(Stage(rooms=(room,), sources=()), (m, n, k), footprint)
+    elements = _elements(m, n, k, float(cuts[0].footprint[-1]), float(cuts[2].footprint[-1]))
+    needs = [sum(elements[operand] * bits for operand, bits in room.element_bits) for room in stage.rooms]
+    tight, need = next(
+        pair for pair in zip(stage.rooms, needs, strict=True) if pair[1] > pair[0].capacity_bits
     )
-    elements = {"a": footprint[0] * footprint[2], "w": n * k, "s": m * n}
-    need = sum(elements[operand] * bits for operand, bits in tight.element_bits)
     asked = any((limit.m, limit.n, limit.k))
     return NoTileError(
         tight.level,

@@ -5,66 +5,83 @@ A *stage* is one memory, or neighbouring memories that hold different operands. 
 Tiles of an inner stage lie within the tile of the outer one and start afresh with each.
 
 The space: every way of `hqsim.cost.cuts` to cut each dimension, every order of the loops, all stages at
-once. The best tiling moves the fewest bits at DRAM, then at the memories inwards; the fewest tiles decide
-between equals. Nothing is skipped but what cannot win (`_undominated`, and tiles whose least is more than
-the best).
+once. The best tiling takes the fewest cycles beside the layer's engines; among those it moves the fewest
+bytes at DRAM, then at the memories inwards, then has the fewest tiles. So a layer that its engines bind takes
+the least traffic, any other one the least time. Nothing is skipped but what cannot win: more pieces of k than
+fit, and tiles whose least, were the inner memories no obstacle, is more than the best.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
 from hqsim.cost.mapping import LevelTile
+from hqsim.cost.pace import Pace
 from hqsim.cost.tile_grid import (
     ORDERS,
-    Grid,
+    AllCuts,
     Pieces,
     Stage,
     TileProblem,
+    Times,
+    best_crossings,
     crossings,
-    moved_bits,
+    link_bytes,
     stage_cuts,
     stage_grid,
-    tiles_fit,
+    whole_fits,
 )
 from hqsim.errors import InputError
+
+Merit = tuple[float, ...]
+"""Cycles, then bytes from DRAM inwards; the least is the best."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageTile:
-    """The tile of one stage: its order and sizes, and how often each operand crosses (sums: visits)."""
+    """The tile of one stage: its order and sizes, and the bytes that cross each link (sums: both ways)."""
 
     order: str
     m: int
     n: int
     k: int
-    times: Mapping[str, float]
+    link_bytes: tuple[float, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
+class _Search:
+    """A product, its stages from the array outward with what is fixed for each, and the layer's pace."""
+
+    problem: TileProblem
+    stages: list[tuple[Stage, LevelTile]]
+    pace: Pace
+
+
+@dataclass(frozen=True)
 class _Option:
-    """A tile of one stage, its pieces and its bits by source.
-
-    ``floor`` is what the first source moves at least, whatever the inner stages do.
-    """
+    """A tile of one stage: the least merit that it can have, its pieces, all bytes so far by memory."""
 
     tile: StageTile
+    bound: Merit
     pieces: Pieces
-    costs: Sequence[float]
-    floor: float
+    level_bytes: np.ndarray
 
 
-@lru_cache(maxsize=1 << 15)
 def search_tiles(
-    problem: TileProblem, stages: tuple[Stage, ...], fixed: tuple[LevelTile, ...] = ()
+    problem: TileProblem,
+    stages: tuple[Stage, ...],
+    *,
+    pace: Pace,
+    level_bytes: Sequence[float],
+    fixed: Sequence[LevelTile] = (),
 ) -> tuple[StageTile, ...]:
     """Return the best tile of every stage; ``stages`` stand from the array outward.
 
-    ``fixed`` may give the order of the loops at a memory and limits to the size of its tile.
+    ``level_bytes`` is what every memory moves besides the links of the stages. ``fixed`` may give the order
+    of the loops at a memory and limits to the size of its tile.
 
     Raises
     ------
@@ -77,9 +94,8 @@ def search_tiles(
     limits = [_limits(stage, fixed) for stage in stages]
     for limit in limits:
         _check_window(problem, limit)
-    sources = sorted({source for stage in stages for _, source in stage.sources}, reverse=True)
-    _, tiles = _solve(problem, list(zip(stages, limits, strict=True)), (1, 1, 1), sources or [0])
-    return tiles
+    search = _Search(problem, list(zip(stages, limits, strict=True)), pace)
+    return _solve(search, len(stages), (1, 1, 1), np.array([level_bytes], np.float64).T)[1]
 
 
 def _limits(stage: Stage, fixed: Sequence[LevelTile]) -> LevelTile:
@@ -107,107 +123,105 @@ def _check_window(problem: TileProblem, limit: LevelTile) -> None:
 
 
 def _solve(
-    problem: TileProblem, stages: list[tuple[Stage, LevelTile]], outer: Pieces, sources: list[int]
-) -> tuple[tuple[float, ...], tuple[StageTile, ...]]:
-    """Return the least bits by source, outermost first, and the tiles, from the array outward."""
-    if not stages:
-        return (0.0,) * len(sources), ()
-    *inner, (stage, limit) = stages
-    best: tuple[tuple[float, ...], tuple[StageTile, ...]] | None = None
-    for option in _options(problem, stage, limit, [below for below, _ in inner], outer, sources):
-        if best is not None and option.floor > best[0][0]:
+    search: _Search, depth: int, outer: Pieces, level_bytes: np.ndarray
+) -> tuple[Merit, tuple[StageTile, ...]]:
+    """Return the least merit and the tiles of the ``depth`` innermost stages, from the array outward."""
+    best: tuple[Merit, tuple[StageTile, ...]] = (), ()
+    for option in _options(search, depth - 1, outer, level_bytes) if depth else ():
+        if best[0] and option.bound >= best[0]:
             break
-        below, tiles = _solve(problem, inner, option.pieces, sources)
-        costs = tuple(own + rest for own, rest in zip(option.costs, below, strict=True))
-        if best is None or costs < best[0]:
-            best = costs, (*tiles, option.tile)
-    assert best is not None, "a stage without any tile raises NoTileError"
+        # At the innermost stage nothing can come on top of the bound.
+        inner = (
+            _solve(search, depth - 1, option.pieces, option.level_bytes) if depth > 1 else (option.bound, ())
+        )
+        if not best[0] or inner[0] < best[0]:
+            best = inner[0], (*inner[1], option.tile)
     return best
 
 
-def _options(
-    problem: TileProblem,
-    stage: Stage,
-    limit: LevelTile,
-    inner: list[Stage],
-    outer: Pieces,
-    sources: list[int],
-) -> Iterator[_Option]:
-    """Yield the tiles that can be part of the best tiling, those with the least floor first.
+def _options(search: _Search, index: int, outer: Pieces, level_bytes: np.ndarray) -> Iterator[_Option]:
+    """Yield the tiles of stage ``index``, the least bound first, then the fewest tiles.
 
     A tile that is not cut further, where it fits, is nowhere smaller and nowhere costs more than others.
     """
-    cuts = stage_cuts(problem, outer, limit)
+    stage, limit = search.stages[index]
+    cuts = stage_cuts(search.problem, outer, limit)
     free = limit == LevelTile(level=limit.level)
-    if free and tiles_fit(stage, [cut.sizes[0] for cut in cuts], [cut.footprint[0] for cut in cuts]):
-        times = crossings(ORDERS[0], outer, outer, cuts[0].reads[0] / problem.a_positions)
-        bits = moved_bits(problem, times)
-        costs = [sum(float(bits[x]) for x, behind in stage.sources if behind == source) for source in sources]
-        tile = _tile(stage, ORDERS[0], [cut.sizes[0] for cut in cuts], times)
-        yield _Option(tile=tile, pieces=outer, costs=costs, floor=costs[0])
+    if free and whole_fits(stage, cuts):
+        yield _whole(search, index, outer, cuts, level_bytes)
         return
-    grid = stage_grid(problem, stage, limit, cuts, outer)
-    floor = _floor(problem, stage, inner, grid, sources[0])
-    while (least := floor.min()) < np.inf:
-        at_floor = np.flatnonzero(floor == least)
-        for index in _undominated(grid, at_floor) if inner else _cheapest(grid, at_floor, sources):
-            which, *ways = np.unravel_index(index, grid.shape)
-            m, n, k = (int(cut.parts[way]) for cut, way in zip(cuts, ways, strict=True))
-            times = crossings(
-                grid.orders[which], (m, n, k), outer, cuts[0].reads[ways[0]] / problem.a_positions
-            )
-            sizes = [cut.sizes[way] for cut, way in zip(cuts, ways, strict=True)]
-            yield _Option(
-                tile=_tile(stage, grid.orders[which], sizes, times),
-                pieces=(m, n, k),
-                costs=[float(grid.costs[s].flat[index]) if s in grid.costs else 0.0 for s in sources],
-                floor=float(least),
-            )
-        floor.flat[at_floor] = np.inf
+    grid = stage_grid(stage, limit, cuts)
+    orders = (limit.order,) if limit.order else ORDERS
+    times = crossings(limit.order, grid.pieces, outer) if limit.order else best_crossings(grid.pieces, outer)
+    crossing = _crossing(search.problem, stage, times, grid.reads, (len(orders), grid.count))
+    moved = least = _add(level_bytes, stage, crossing)
+    m, n, k = grid.pieces
+    for below, _ in search.stages[:index]:
+        inward = _crossing(search.problem, below, (n, m, k), grid.reads, (len(orders), grid.count))
+        least = _add(least, below, inward)
+    # A column per tile and order, what counts most in the last row.
+    merits = np.empty((len(least) + 2, least.shape[1]))
+    merits[0].reshape(len(orders), -1)[:] = m * n * k
+    merits[1:-1] = least
+    merits[-1] = search.pace.cycles(search.pace.transfer_cycles(least))
+    for position in (np.lexsort(merits) if index else _first(merits)).tolist():
+        order, at = divmod(position, grid.count)
+        m_size, n_size, k_size = (int(size[at]) for size in grid.sizes)
+        yield _Option(
+            tile=StageTile(
+                order=orders[order],
+                m=m_size,
+                n=n_size,
+                k=k_size,
+                link_bytes=tuple(crossing[:, position].tolist()),
+            ),
+            bound=tuple(merits[:0:-1, position].tolist()),
+            pieces=(int(m[at]), int(n[at]), int(k[at])),
+            level_bytes=moved[:, position, None],
+        )
 
 
-def _tile(stage: Stage, order: str, sizes: Sequence[float], times: Mapping[str, float]) -> StageTile:
-    m, n, k = (int(size) for size in sizes)
-    return StageTile(order=order, m=m, n=n, k=k, times={x: float(times[x]) for x, _ in stage.sources})
+def _whole(search: _Search, index: int, outer: Pieces, cuts: AllCuts, level_bytes: np.ndarray) -> _Option:
+    """Return the tile of stage ``index`` that is as large as the one around it."""
+    problem, (stage, _) = search.problem, search.stages[index]
+    times, reads = (outer[1], outer[0], outer[2]), cuts[0].reads[0]
+    crossing = np.array([link_bytes(problem, link, times, reads) for link in stage.links]).reshape(-1, 1)
+    moved = _add(level_bytes, stage, crossing)
+    cycles = search.pace.cycles(search.pace.transfer_cycles(moved))
+    m, n, k = (int(cut.sizes[0]) for cut in cuts)
+    return _Option(
+        tile=StageTile(order=ORDERS[0], m=m, n=n, k=k, link_bytes=tuple(crossing.ravel().tolist())),
+        bound=(float(cycles[0]), *moved[::-1, 0].tolist()),
+        pieces=outer,
+        level_bytes=moved,
+    )
 
 
-def _floor(problem: TileProblem, stage: Stage, inner: list[Stage], grid: Grid, source: int) -> np.ndarray:
-    """Return what ``source`` moves at least: for this stage, and for what passes it by to an inner one.
-
-    The result is ``[orders, m, n, k]``, infinite where a tile does not fit.
-    """
-    m, n, k = (cut.parts for cut in grid.cuts)
-    least = moved_bits(problem, {"a": n[:, None], "w": m[:, None, None], "s": k})
-    here = {operand for operand, _ in stage.sources}
-    passing = {operand for below in inner for operand, behind in below.sources if behind == source} - here
-    floor = grid.costs.get(source, np.zeros(grid.shape))
-    for operand in sorted(passing):
-        floor = floor + least[operand]
-    return np.where(grid.fits, floor, np.inf)
+def _crossing(
+    problem: TileProblem, stage: Stage, times: Times, reads: np.ndarray, shape: tuple[int, int]
+) -> np.ndarray:
+    """Return the bytes that cross every link of a stage in all orders and tiles (``shape``), flat."""
+    crossing = np.empty((len(stage.links), *shape))
+    for of_link, link in zip(crossing, stage.links, strict=True):
+        of_link[:] = link_bytes(problem, link, times, reads)
+    return crossing.reshape(len(stage.links), shape[0] * shape[1])
 
 
-def _cheapest(grid: Grid, among: np.ndarray, sources: list[int]) -> np.ndarray:
-    """Return the one tile of ``among`` that moves the fewest bits, then has the fewest pieces."""
-    for source in sources:
-        if source in grid.costs:
-            costs = grid.costs[source].flat[among]
-            among = among[costs == costs.min()]
-    return among[[grid.pieces(among).prod(axis=0).argmin()]]
+def _add(level_bytes: np.ndarray, stage: Stage, crossing: np.ndarray) -> np.ndarray:
+    """Return the bytes of every memory with those of a stage's links, which count at both ends."""
+    moved = level_bytes + np.zeros(crossing.shape[1])
+    for link, of_link in zip(stage.links, crossing, strict=True):
+        moved[link.source] += of_link
+        moved[link.target] += of_link
+    return moved
 
 
-def _undominated(grid: Grid, among: np.ndarray) -> np.ndarray:
-    """Return the tiles of ``among`` that can be part of the best tiling, fewest pieces first.
-
-    A tile is out when another one is nowhere smaller and nowhere costs more: whatever lies inside the
-    one lies inside the other.
-    """
-    pieces = grid.pieces(among)
-    by_size = np.argsort(pieces.prod(axis=0), kind="stable")
-    among = among[by_size]
-    marks = np.column_stack([*pieces[:, by_size], *(costs.flat[among] for costs in grid.costs.values())])
-    kept = []
-    while len(among):
-        kept.append(among[0])
-        rest = (marks < marks[0]).any(axis=1)
-        among, marks = among[rest], marks[rest]
-    return np.array(kept)
+def _first(merits: np.ndarray) -> np.ndarray:
+    """Return the number of the least column, the last row counting most."""
+    among = np.flatnonzero(merits[-1] == merits[-1].min())
+    for row in merits[-2::-1]:
+        if len(among) == 1:
+            break
+        left = row[among]
+        among = among[left == left.min()]
+    return among[:1]

@@ -3,8 +3,8 @@
 One process per machine. Its track *layers* nests the model's modules and layers; below it lies one track
 per matrix unit, transform unit, vector unit, requantizer and memory, with the time for which each layer keeps
 it busy. Within a layer the cost model knows how long they work, not when: units are drawn from the end of the
-first fill, a double-buffered memory from the end of the launch, any other memory at the layer's end, where
-its transfer is exposed.
+first fill (serial ones one after the other), a double-buffered memory from the end of the launch, any other
+memory at the layer's end, where its transfer is exposed.
 
 Times are whole nanoseconds, written in microseconds as the format asks; both ends of a slice are
 rounded, so neighbours neither overlap nor leave a gap.
@@ -110,30 +110,25 @@ def _layer_arguments(cost: LayerCost) -> Event:
         "bound_by": cost.bound_by,
         "dram_bytes": cost.dram_bytes,
         "energy_pj": cost.energy_pj,
-        "mapping": _mapping_text(cost),
+        "mapping": cost.mapping.text or None,
     }
-
-
-def _mapping_text(cost: LayerCost) -> str | None:
-    """``array ws runtime; sram mkn 512 x 192 x 864``: unit, dataflow, realisation, then a tile per memory."""
-    mapping = cost.mapping
-    if mapping.unit is None:
-        return None
-    head = " ".join(filter(None, (mapping.unit, mapping.dataflow, mapping.realisation)))
-    tiles = (f"{tile.level} {tile.order} {tile.m} x {tile.n} x {tile.k}" for tile in mapping.tiles)
-    return "; ".join((head, *tiles))
 
 
 def _work(cost: LayerCost, hardware: Hardware) -> Iterator[tuple[str, int, int, Event]]:
     """Track, first cycle, cycles and arguments of everything that the layer keeps busy."""
     work_start = cost.start_cycle + cost.launch_cycles
     units_start = work_start + cost.fill_cycles
-    if cost.unit is not None:
-        arguments = {"macs": cost.macs, "folds": cost.folds, "mapping": _mapping_text(cost)}
-        yield cost.unit, units_start, cost.matrix_cycles, arguments
-    yield "hadamard", units_start, cost.hadamard_cycles, {"realisation": cost.realisation}
-    yield "vector", units_start, cost.vector_cycles, {}
-    yield "requantize", units_start, cost.requantize_cycles, {}
+    matrix = {"macs": cost.macs, "folds": cost.folds, "mapping": cost.mapping.text or None}
+    engines: list[tuple[str, int, Event]] = [
+        ("hadamard", cost.hadamard_cycles, {"realisation": cost.realisation}),
+        ("vector", cost.vector_cycles, {}),
+        ("requantize", cost.requantize_cycles, {}),
+    ]
+    before = 0
+    for name, cycles, arguments in [(cost.unit, cost.matrix_cycles, matrix), *engines]:
+        if name is not None:
+            yield name, units_start + (before if hardware.serial else 0), cycles, arguments
+        before += cycles
     exposed_end = cost.start_cycle + cost.cycles
     for level in reversed(hardware.levels):
         cycles, moved = cost.level_cycles[level.name], {"bytes": cost.level_bytes[level.name]}

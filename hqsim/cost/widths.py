@@ -47,13 +47,13 @@ def _composed(geometry: BitComposable) -> tuple[NativeWidth, ...]:
     )
 
 
-def multiplier_mode(unit: MatrixUnit, *, a_bits: int, w_bits: int, layer: str) -> MultiplierMode:
-    """Return how ``unit`` multiplies operands of the given widths.
+def multiplier_modes(unit: MatrixUnit, *, a_bits: int, w_bits: int, layer: str) -> list[MultiplierMode]:
+    """Return the ways in which ``unit`` may multiply operands of the given widths.
 
     ``unsupported`` allows only a native multiplier of exactly these widths, ``next_wider`` those that cover
     both. ``passes`` also cuts an operand into slices, ``ceil(a / na) * ceil(w / nw)`` passes, but only
-    where the unit has no wider slices. Of the allowed ones the one that takes the least time is used, then
-    the one of fewest passes, then the smallest. So a wider operand never takes less time.
+    where the unit has no wider slices. What wider operands may do narrower ones may too, in no more passes.
+    The one of fewest passes stands first, then the smallest.
 
     Raises
     ------
@@ -72,15 +72,22 @@ def multiplier_mode(unit: MatrixUnit, *, a_bits: int, w_bits: int, layer: str) -
     ]
     allowed = [mode for mode in modes if _allows(unit.other_widths, mode, modes, (a_bits, w_bits))]
     if allowed:
-        return min(
-            allowed, key=lambda mode: (mode.passes / mode.rate, mode.passes, mode.a_bits * mode.w_bits)
-        )
+        return sorted(allowed, key=lambda mode: (mode.passes, mode.a_bits * mode.w_bits))
     known = ", ".join(f"{mode.a_bits} x {mode.w_bits}" for mode in modes)
     raise UnsupportedError(
         f"{unit.place}layer '{layer}' needs a multiplier of {a_bits} x {w_bits} bits (activation x weight), "
         f"but matrix unit '{unit.name}' has {known} and its rule for other widths is '{unit.other_widths}'; "
         "use narrower operands, add a native width, or set 'other_widths: passes'."
     )
+
+
+def multiplier_mode(unit: MatrixUnit, *, a_bits: int, w_bits: int, layer: str) -> MultiplierMode:
+    """Return the mode of least time for a product that fills the unit, then of fewest passes, then smallest.
+
+    A wider operand never takes less time. Raises UnsupportedError like :func:`multiplier_modes`.
+    """
+    modes = multiplier_modes(unit, a_bits=a_bits, w_bits=w_bits, layer=layer)
+    return min(modes, key=lambda mode: mode.passes / mode.rate)
 
 
 def _allows(rule: str, mode: MultiplierMode, modes: list[MultiplierMode], widths: tuple[int, int]) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +97,8 @@ class Variant:
     hadamard: tuple[HadamardWork, ...]
     weights: TensorUse | None
     vector: Mapping[str, int]
+    table_bytes: float
+    table_bytes_all_steps: float
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,11 +122,11 @@ class LayerRecord:
     weights: TensorUse | None = None
     matrix: MatrixWork | None = None
     hadamard: tuple[HadamardWork, ...] = ()
-    vector: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    vector: Mapping[str, int] = field(default_factory=dict)
     table_bytes: float = 0.0
     table_bytes_all_steps: float = 0.0
     realisation: str | None = None
-    variants: Mapping[str, Variant] = field(default_factory=lambda: MappingProxyType({}))
+    variants: Mapping[str, Variant] = field(default_factory=dict)
 
     @property
     def macs(self) -> int:

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from types import MappingProxyType
 from typing import Any, cast
 
 import numpy as np
@@ -258,6 +257,8 @@ class Multiply(Summing):
                 hadamard=other.hadamard,
                 weights=_weights(node, other.matrix),
                 vector=other.vector,
+                table_bytes=other.table_bytes(1),
+                table_bytes_all_steps=other.table_bytes(context.table_steps),
             )
             for name, other in works.items()
             if name is not None and name != own
@@ -268,10 +269,10 @@ class Multiply(Summing):
             matrix=work.matrix,
             hadamard=work.hadamard,
             vector=work.vector,
-            table_bytes=work.shared_bytes + work.step_bytes,
-            table_bytes_all_steps=work.shared_bytes + work.step_bytes * context.table_steps,
             realisation=own,
-            variants=MappingProxyType(variants),
+            variants=variants,
+            table_bytes=work.table_bytes(1),
+            table_bytes_all_steps=work.table_bytes(context.table_steps),
         )
 
     def _works(self, node: Node, context: WorkContext) -> Mapping[str | None, _Work]:
@@ -350,6 +351,10 @@ class _Work:
     vector: Mapping[str, int]
     shared_bytes: float
     step_bytes: float
+
+    def table_bytes(self, steps: int) -> float:
+        """Return the bytes of the tables of ``steps`` steps."""
+        return self.shared_bytes + self.step_bytes * steps
 
 
 def _weights(node: Node, matrix: MatrixWork) -> TensorUse | None:

@@ -222,12 +222,16 @@ def with_variants(record: LayerRecord) -> LayerRecord:
             hadamard=(),
             weights=dataclasses.replace(record.weights, bits=w_bits),
             vector=record.vector,
+            table_bytes=record.table_bytes,
+            table_bytes_all_steps=record.table_bytes_all_steps,
         ),
         "parity": Variant(
             matrix=halved,
             hadamard=record.hadamard,
             weights=record.weights,
             vector={**record.vector, "add": record.output.elements},
+            table_bytes=record.table_bytes + 2.0,
+            table_bytes_all_steps=record.table_bytes_all_steps + 40.0,
         ),
     }
     return dataclasses.replace(record, variants=variants)

@@ -152,37 +152,49 @@ def walk(layer, counts, outer, order, *, keep):
     return crossed
 
 
-def best_cost(layer, stages, *, bits, keep=False):
-    """The least bits by source, outermost first; ``stages`` as (rooms, sources), outermost first.
+def merit(level_bytes, *, bytes_per_cycle, exposed, engine_cycles):
+    """What a tiling is judged by: cycles, then bytes of the memories, outermost first."""
+    cycles = [math.ceil(moved / speed) for moved, speed in zip(level_bytes, bytes_per_cycle, strict=True)]
+    beside = [engine_cycles] + [c for c, alone in zip(cycles, exposed, strict=True) if not alone]
+    after = [c for c, alone in zip(cycles, exposed, strict=True) if alone]
+    return (max(beside) + sum(after), *reversed(level_bytes))
 
-    A room is (capacity, {operand: bits per element}), ``bits`` are what an element of each operand moves.
+
+def best_merit(layer, stages, *, bits, bytes_per_cycle, exposed, engine_cycles, keep=False):
+    """The least merit of all tilings; ``stages`` as (rooms, links), outermost first.
+
+    A room is (capacity, {operand: bits per element}), a link (operand, target, source); ``bits`` are what
+    an element of each operand moves.
     """
-    order_of_sources = sorted({s for _, sources in stages for s in sources.values()}, reverse=True)
+    speeds = {"bytes_per_cycle": bytes_per_cycle, "exposed": exposed, "engine_cycles": engine_cycles}
 
-    def search(index, outer):
+    def tilings(index, outer):
+        """Yield the bytes of every memory for every tiling of the stages from ``index``."""
         if index == len(stages):
-            return (0,) * len(order_of_sources)
-        rooms, sources = stages[index]
-        best = None
+            yield (0.0,) * len(bytes_per_cycle)
+            return
+        rooms, links = stages[index]
         axes = (layer.m_pieces(outer[0]), pieces_of(layer.sizes[1], outer[1]), layer.k_pieces(outer[2]))
         for counts in product(*axes):
             tile = largest(layer, counts)
             if any(sum(tile[x] * b for x, b in held.items()) > capacity for capacity, held in rooms):
                 continue
-            below = search(index + 1, counts)
+            walks = set()
             for order in map("".join, permutations("mnk")):
                 crossed = walk(layer, counts, outer, order, keep=keep)
                 sums = layer.sizes[0] * layer.sizes[1]
                 moved = {
-                    "a": crossed["a"] * bits["a"],
-                    "w": crossed["w"] * bits["w"],
-                    "s": 2 * (crossed["s"] - sums) * bits["s"],
+                    "a": crossed["a"] * bits["a"] / 8,
+                    "w": crossed["w"] * bits["w"] / 8,
+                    "s": 2 * (crossed["s"] - sums) * bits["s"] / 8,
                 }
-                own = [
-                    sum(moved[x] for x, s in sources.items() if s == source) for source in order_of_sources
-                ]
-                cost = tuple(a + b for a, b in zip(own, below, strict=True))
-                best = cost if best is None else min(best, cost)
-        return best
+                own = [0.0] * len(bytes_per_cycle)
+                for operand, target, source in links:
+                    own[target] += moved[operand]
+                    own[source] += moved[operand]
+                walks.add(tuple(own))
+            for below in set(tilings(index + 1, counts)):
+                for own in walks:
+                    yield tuple(a + b for a, b in zip(own, below, strict=True))
 
-    return search(0, (1, 1, 1))
+    return min((merit(moved, **speeds) for moved in tilings(0, (1, 1, 1))), default=None)

@@ -1,9 +1,9 @@
 """What must hold on every machine and every network.
 
-Where the cost model chooses (unit, realisation, tiles), it takes the fewest cycles of what is allowed, for
-tiles that do not depend on speed. So more bandwidth is never slower as long as the choice leaves the
-weights' size alone: where a folded weight displaces others from the chip, it may be. And tiles go by bytes at
-DRAM first, then inwards: more memory never moves more there, while it may move more further in.
+Where the cost model chooses (unit, realisation, tiles), it takes the fewest cycles of what is allowed. So
+more bandwidth and more memory are never slower as long as the choice leaves the weights' size alone: where a
+folded weight displaces others from the chip, they may be. Bytes follow only where cycles are equal: more
+bandwidth may move more of them.
 """
 
 import dataclasses
@@ -58,6 +58,7 @@ geometries = st.one_of(
         tile_m=st.sampled_from([16, 64, 128]),
         tile_n=st.sampled_from([16, 128]),
         tile_k=st.sampled_from([8, 32]),
+        macs_per_word=st.sampled_from([0.5, 40.0]),
     ),
 )
 widths = st.sampled_from(
@@ -313,15 +314,16 @@ def test_more_cells_never_more_folds(hardware, records, rows, cols, arrays):
 
 
 @settings(max_examples=60, deadline=None)
-@given(machines(), networks(), st.integers(0, 4000))
-def test_a_larger_outer_memory_never_moves_more(hardware, records, more):
-    outer = hardware.on_chip[-1]
-    larger = dataclasses.replace(outer, size_bytes=outer.size_bytes + more)
-    grown = dataclasses.replace(hardware, on_chip=(*hardware.on_chip[:-1], larger))
+@given(machines(), networks(), st.integers(0, 2), st.integers(0, 4000))
+def test_a_larger_memory_is_never_slower(hardware, records, which, more):
+    levels = list(hardware.on_chip)
+    index = which % len(levels)
+    levels[index] = dataclasses.replace(levels[index], size_bytes=levels[index].size_bytes + more)
+    grown = dataclasses.replace(hardware, on_chip=tuple(levels))
     before, after = (
         estimate_records(records, machine, realisation="as_lowered").costs for machine in (hardware, grown)
     )
-    assert all(new.dram_bytes <= old.dram_bytes + 1e-9 for old, new in zip(before, after, strict=True))
+    assert all(new.cycles <= old.cycles for old, new in zip(before, after, strict=True))
 
 
 @settings(max_examples=60, deadline=None)
@@ -336,7 +338,7 @@ def test_wider_operands_are_never_cheaper(hardware, records, extra, slices):
     wide = estimate_records(wider, hardware, realisation="as_lowered").costs
     for old, new in zip(narrow, wide, strict=True):
         assert new.matrix_cycles >= old.matrix_cycles
-        assert new.dram_bytes >= old.dram_bytes - 1e-9
+        assert new.cycles >= old.cycles
 
 
 @given(st.integers(0, 6), st.integers(1, 50))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import pickle
 
 import pytest
 
@@ -15,6 +16,7 @@ from tests.cost.builders import (
     systolic,
     toy_hardware,
     transform_unit,
+    with_variants,
 )
 
 # The linear layer [3, 4] x [4, 4], W4A4 with order 2 (6-bit operands), weight stationary on 2 x 2 cells:
@@ -191,3 +193,30 @@ def test_bad_requests_are_refused():
         estimate_records([linear(k=32, order=5)], narrow)
     with pytest.raises(UnsupportedError, match=r"^layer 'fc' does not fit memory 'sram'"):
         estimate_records([linear()], toy_hardware(on_chip=(memory("sram", 4, 8),)))
+
+
+def test_serial_engines_add_up():
+    """28 matrix cycles, 3 of the transform and 18 of the vector unit; 40 of the SRAM stay beside them."""
+    row = only(estimate_records([linear()], toy_hardware(serial=True)))
+    assert row.cycles == 28 + 3 + 18 + 1
+
+
+def test_the_tiles_stand_in_one_column():
+    layers = estimate_records([linear(), elementwise("add", ("fc.out",), elements=12)], toy_hardware()).layers
+    assert list(layers["mapping"]) == ["array ws runtime; sram mnk 3 x 4 x 4", ""]
+
+
+def test_a_realisation_brings_its_own_tables():
+    record = with_variants(linear())
+    hardware = toy_hardware(hadamard=transform_unit(parity=True))
+    plain = estimate_records([record], hardware, realisation="runtime")
+    parity = estimate_records([record], hardware, realisation="parity")
+    # Two bytes more per step, 40 in all steps (builders.with_variants), read once in DRAM.
+    assert parity.total["dram_bytes"] == plain.total["dram_bytes"] + 2
+    assert parity.total["table_bytes_all_steps"] == plain.total["table_bytes_all_steps"] + 40
+
+
+def test_records_and_machines_travel_between_processes():
+    record, hardware = with_variants(linear()), toy_hardware()
+    assert pickle.loads(pickle.dumps(record)) == record
+    assert pickle.loads(pickle.dumps(hardware)) == hardware

@@ -196,7 +196,7 @@ GEOMETRIES = [
     (("rows", "cols", "ifmap_words", "filter_words", "sum_words"), "row_stationary", RowStationary),
     (("rows", "cols", "unit_bits", "min_bits"), "bit_composable", BitComposable),
     (("m", "n", "k", "units"), "dot_product", DotProduct),
-    (("units", "macs_per_cycle", "tile_m", "tile_n", "tile_k"), "tensor_core", TensorCore),
+    (("units", "macs_per_cycle", "tile_m", "tile_n", "tile_k", "macs_per_word"), "tensor_core", TensorCore),
 ]
 
 

@@ -7,7 +7,8 @@ import pytest
 from hqsim.cost.machine import OPERAND_KINDS
 from hqsim.cost.mapping import LevelTile
 from hqsim.cost.matrix import matrix_run
-from hqsim.cost.memory import first_tile_bytes, layer_traffic
+from hqsim.cost.memory import layer_traffic
+from hqsim.cost.pace import Pace
 from hqsim.cost.residency import LayerResidency
 from hqsim.errors import UnsupportedError
 from hqsim.graph.record import TensorUse
@@ -26,7 +27,15 @@ def traffic_of(record, *on_chip, streams=False, **options):
         streams=streams,
         live_bytes=0.0,
     )
-    return layer_traffic(record, hardware, run=run_of(record, hardware), residency=residency, **options)
+    # Engines so slow that only bytes count.
+    return layer_traffic(
+        record,
+        hardware,
+        run=run_of(record, hardware),
+        residency=residency,
+        pace=Pace(hardware, 10**9),
+        **options,
+    )
 
 
 def held(name, size_bytes, *kinds, double_buffered=False):
@@ -148,8 +157,11 @@ def test_first_tile():
     run = run_of(record, toy_hardware())
     # Weight-stationary: 2 x 2 weights of 4 bits must be there before anything starts.
     assert (run.run.first_a_words, run.run.first_w_words) == (0, 4)
-    assert first_tile_bytes(record, run) == 2
-    assert first_tile_bytes(elementwise("add", ("x",)), None) == 0
+    # They cross every memory on their way; what is on chip already does not come from DRAM.
+    levels = memory("inner", 1000, 8), memory("outer", 1000, 8)
+    assert traffic_of(record, *levels).first_bytes == (0, 2, 2)
+    assert traffic_of(record, *levels, weights_from_dram=False).first_bytes == (0, 2, 0)
+    assert traffic_of(elementwise("add", ("x",)), *levels).first_bytes == (0, 0, 0)
 
 
 def test_a_layer_that_fits_nowhere_is_named_with_the_place_of_the_size():

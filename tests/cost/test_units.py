@@ -27,7 +27,10 @@ def run(geometry, work, mode=MODE, **options):
         (RowStationary(rows=12, cols=14, ifmap_words=12, filter_words=224, sum_words=24), 168),
         (BitComposable(rows=16, cols=32), 512),
         (DotProduct(m=2, n=4, k=8, units=3), 192),
-        (TensorCore(units=108, macs_per_cycle=1024, tile_m=128, tile_n=256, tile_k=32), 110592),
+        (
+            TensorCore(units=108, macs_per_cycle=1024, tile_m=128, tile_n=256, tile_k=32, macs_per_word=43.2),
+            110592,
+        ),
     ],
 )
 def test_peak_of_every_geometry(geometry, cells):
@@ -88,7 +91,7 @@ def naive_waves(m, n, k, count, geometry, rate):
     ("m", "n", "k", "count"), [(8192, 64, 64, 1), (300, 700, 100, 1), (128, 128, 32, 7), (64, 4096, 64, 3)]
 )
 def test_tensor_core_waves(m, n, k, count):
-    geometry = TensorCore(units=8, macs_per_cycle=1024, tile_m=128, tile_n=256, tile_k=32)
+    geometry = TensorCore(units=8, macs_per_cycle=1024, tile_m=128, tile_n=256, tile_k=32, macs_per_word=43.2)
     for rate in (1.0, 2.0):
         found = run(geometry, product(m, n, k, count=count), MultiplierMode(a_bits=8, w_bits=8, rate=rate))
         assert found.cycles == naive_waves(m, n, k, count, geometry, rate)
@@ -96,7 +99,7 @@ def test_tensor_core_waves(m, n, k, count):
 
 def test_tensor_core_prefers_the_tile_that_reads_least():
     """One wave with any tile of 128 x 256, so the widest reuse wins: A is read once per 256 columns."""
-    geometry = TensorCore(units=4, macs_per_cycle=1024, tile_m=128, tile_n=256, tile_k=32)
+    geometry = TensorCore(units=4, macs_per_cycle=1024, tile_m=128, tile_n=256, tile_k=32, macs_per_word=43.2)
     found = run(geometry, product(256, 512, 64))
     assert found.folds == 4
     assert found.cycles == 3 * 32 * 128 * 256 / 1024

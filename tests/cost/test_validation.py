@@ -1,12 +1,16 @@
 """The comparisons with published figures, and how near each of them must stay."""
 
+import pandas as pd
 import pytest
 
-from benchmarks.validation import a100, bitfusion, eyeriss, tpu_v1
+from benchmarks.validation import a100, bitfusion, eyeriss, host_cpu, tpu_v1
+from benchmarks.validation.__main__ import PROPERTIES, markdown
 from benchmarks.validation.macs import counted_macs, model_records
 from hqsim.cost.roofline import attainable_macs_per_s, ridge_macs_per_byte
 from hqsim.models import load_model
 from hqsim.models.load import blueprints
+from tests.cost import test_cost_properties
+from tests.cost.builders import convolution, elementwise, linear
 
 
 @pytest.fixture(scope="module")
@@ -75,3 +79,54 @@ def test_a100_matmul_latency():
 def test_macs_of_the_embedded_model_by_torch():
     macs = sum(record.macs for record in model_records("digits"))
     assert macs == counted_macs(blueprints()["digits"], load_model("digits").sample_shape)
+
+
+HOST_RECORDS = (
+    *(linear(f"fc{m}", m=m, n=64, k=64, order=5) for m in (500, 1000, 9000)),
+    *(convolution(f"conv{size}", channels=32, filters=64, size=size) for size in (16, 32, 64)),
+    *(
+        elementwise(f"{kind}{n}", ("x",), elements=n, kind=kind)
+        for kind in ("add", "norm")
+        for n in (9, 10**6)
+    ),
+)
+
+
+def test_calibration_finds_the_constants_that_made_the_times():
+    hardware = host_cpu.load_hardware(host_cpu.MACHINE)
+    works = {record.name: host_cpu.work_of(record, hardware) for record in HOST_RECORDS}
+    names = sorted({name for work in works.values() for name in work})
+    constants = {name: 0.5 + index for index, name in enumerate(names)} | {"launch": 3e-5}
+    seconds = {
+        layer: sum(constants[name] * amount for name, amount in work.items()) for layer, work in works.items()
+    }
+    assert host_cpu.calibrate(HOST_RECORDS, seconds) == pytest.approx(constants)
+
+
+def test_small_layers_are_judged_by_their_absolute_error():
+    hardware = host_cpu.load_hardware(host_cpu.MACHINE)
+    launch_ms = hardware.launch_s * 1e3
+    table = host_cpu.compare(
+        HOST_RECORDS, {"add9": 1.5e-3 * launch_ms, "norm9": 30e-3 * launch_ms}
+    ).set_index("layer")
+    assert table["small"].to_dict() == {"add9": True, "norm9": False}
+    assert table.loc["add9", "error_ms"] == pytest.approx(-0.5 * launch_ms, rel=0.01)
+    every = host_cpu.summary(table.reset_index()).iloc[-1]
+    assert (every["layers"], every["large"]) == (2, 1)
+    assert every["worst_percent"] == pytest.approx(100 * 29 / 30, rel=0.01)
+
+
+def test_the_page_names_properties_that_are_tested():
+    for name in PROPERTIES:
+        assert hasattr(test_cost_properties, f"test_{name}")
+
+
+def test_tables_of_the_page():
+    table = pd.DataFrame({"what": ["x", "y"], "n": [12345, 7], "error": [0.123456, float("nan")]})
+    assert markdown(table, what="What", n="N", error="Error").splitlines() == [
+        "| What | N | Error |",
+        "|---|---:|---:|",
+        "| x | 12,345 | 0.1235 |",
+        "| y | 7 |  |",
+        "",
+    ]

@@ -1,11 +1,15 @@
+import dataclasses
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hqsim.cost.geometry import BitComposable, Systolic
+from hqsim.cost.machine import NativeWidth
+from hqsim.cost.matrix import matrix_run
 from hqsim.cost.widths import MultiplierMode, multiplier_mode
 from hqsim.errors import UnsupportedError
-from tests.cost.work import unit
+from tests.cost.work import product, unit
 
 ARRAY = Systolic(rows=2, cols=2)
 
@@ -98,3 +102,15 @@ def test_wider_operands_never_take_less_time(native, a_bits, w_bits, da, dw):
     assert wide.passes / wide.rate >= narrow.passes / narrow.rate
     assert narrow.a_bits * narrow.a_passes >= a_bits
     assert narrow.w_bits * narrow.w_passes >= w_bits
+
+
+def test_the_fastest_multiplier_of_a_small_product_need_not_be_the_fastest_on_paper():
+    """K = 3 on two rows: one fold at rate 2, two at rate 1. On four rows both take one, the smaller wins."""
+    native = (NativeWidth(a_bits=8, w_bits=8, rate=2.0), NativeWidth(a_bits=4, w_bits=4))
+    work = dataclasses.replace(product(5, 2, 3), a_multiplier_bits=4, w_multiplier_bits=4)
+
+    def multiplier(rows):
+        array = unit(Systolic(rows=rows, cols=2, dataflow="ws"))
+        return matrix_run(dataclasses.replace(array, native=native), work, layer="fc").mode.a_bits
+
+    assert (multiplier(2), multiplier(4)) == (8, 4)

@@ -5,14 +5,12 @@ which fills its pipeline. It cannot multiply faster than both operands of the ti
 
     waves  = ceil(count * ceil(M / tm) * ceil(N / tn) / units)
     depth  = (ceil(K / tile_k) + 1) * tile_k
-    cycles = waves * depth * max(tm * tn, 43.2 * (tm + tn)) / (macs_per_cycle * rate)
+    cycles = waves * depth * max(tm * tn, macs_per_word * (tm + tn)) / (macs_per_cycle * rate)
 
-The waves are the quantisation that NVIDIA's matrix multiplication guide describes. 43.2 MACs per fetched
-word is the balance of A100 (108 multiprocessors of 1024 fp16 MACs per cycle, 5120 bytes per cycle of L2:
-its white paper), the same at int8 and int4, whose words are as much shorter as their rate is higher.
-Libraries choose among tiles whose sides are powers of two; here the tile of fewest cycles, on a tie the one
-that reads the fewest words, no larger than ``tile_m * tile_n`` and with sides from 64 to the longer of the
-two.
+The waves are the quantisation that NVIDIA's matrix multiplication guide describes. The balance is the same
+for narrower words, which are as much shorter as their rate is higher. Libraries choose among tiles whose
+sides are powers of two; here the tile of fewest cycles, on a tie the one that reads the fewest words, no
+larger than ``tile_m * tile_n`` and with sides from 64 to the longer of the two.
 """
 
 from __future__ import annotations
@@ -25,7 +23,6 @@ from hqsim.cost.units.run import UnitRun
 from hqsim.graph.record import MatrixWork
 
 SHORTEST_SIDE = 64
-MACS_PER_WORD = 108 * 1024 * 2 / 5120
 
 
 @cache
@@ -50,7 +47,7 @@ def _run_tile(geometry: TensorCore, work: MatrixWork, *, rate: float, tile_m: in
     tiles = row_tiles * col_tiles * work.count
     depth = (-(-work.k // geometry.tile_k) + 1) * geometry.tile_k
     waves = -(-tiles // geometry.units)
-    work_per_step = max(tile_m * tile_n, MACS_PER_WORD * (tile_m + tile_n))
+    work_per_step = max(tile_m * tile_n, geometry.macs_per_word * (tile_m + tile_n))
     cycles = ceil(waves * depth * work_per_step / (geometry.macs_per_cycle * rate))
     sums = work.m * work.n * work.count
     step = min(geometry.tile_k, work.k)
