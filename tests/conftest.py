@@ -11,6 +11,15 @@ settings.register_profile("hqsim", derandomize=True, deadline=None, max_examples
 settings.load_profile("hqsim")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _own_captures(tmp_path_factory):
+    """Captures of this run are kept apart from the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        folder = tmp_path_factory.mktemp("cache")
+        patch.setattr("hqsim.models.captured.cache_folder", lambda: folder)
+        yield
+
+
 @pytest.fixture(scope="session")
 def tiny_module():
     """A small class-conditional UNet with attention and random weights, gains and offsets included."""

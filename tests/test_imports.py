@@ -50,6 +50,15 @@ def test_light_packages_load_neither_torch_nor_numba(package):
     assert _run(code) == "[]\n"
 
 
+def test_an_estimate_of_a_built_in_model_loads_neither_torch_nor_numba():
+    code = (
+        "import sys, hqsim\n"
+        "hqsim.estimate('ldm8-churches', 'edge-npu-16x16', recipe='hqdm-w4a4')\n"
+        "print(sorted({'torch', 'numba', 'diffusers'} & set(sys.modules)))"
+    )
+    assert _run(code) == "[]\n"
+
+
 @pytest.mark.parametrize("first", ["import hqsim; hqsim.quantize; hqsim.simulate", "import hqsim.simulate"])
 def test_functions_and_packages_of_one_name_live_together(first):
     """Whether the function is used first or the package imported first."""

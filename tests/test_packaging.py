@@ -44,6 +44,7 @@ def test_the_wheel_holds_the_machines():
         "models/checkpoints/digits/unet/*.safetensors",
         "models/checkpoints/digits/scheduler/*.json",
         "models/checkpoints/digits/classifier.safetensors",
+        "models/graphs/*.json.gz",
         "report/*.j2",
     ],
 )

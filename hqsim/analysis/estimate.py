@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hqsim.cost import Estimate, Hardware, estimate_records, load_hardware
-from hqsim.errors import InputError
+from hqsim.errors import InputError, UnsupportedError
 
 if TYPE_CHECKING:
+    from hqsim.cost.mapping import MappingRules
     from hqsim.graph import LayerRecord
     from hqsim.models import Model
     from hqsim.quantize import QuantizedModel, Recipe
@@ -25,6 +28,8 @@ def estimate(
     steps: int = 20,
     batch: int = 1,
     guidance: float | None = None,
+    mapping: MappingRules | None = None,
+    realisation: str = "best",
 ) -> Estimate:
     """Estimate cycles, energy and traffic of one denoising step and of a sampling run.
 
@@ -41,6 +46,10 @@ def estimate(
         Steps of the run, images per run.
     guidance
         Guidance weight, the model's default when None; anything but 1 doubles the model's batch.
+    mapping
+        Rules that fix units, dataflows and tiles of layers (``hqsim.cost.load_mapping``).
+    realisation
+        How a single Hadamard is executed: ``best``, ``runtime``, ``fold``, ``parity`` or ``as_lowered``.
 
     Raises
     ------
@@ -51,7 +60,51 @@ def estimate(
     """
     machine = hardware if isinstance(hardware, Hardware) else load_hardware(hardware)
     records = records_of(model, recipe=recipe, batch=batch, guidance=guidance, steps=steps)
-    return estimate_records(records, machine, steps=steps)
+    return estimate_records(records, machine, steps=steps, mapping=mapping, realisation=realisation)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """Estimates of one run by machine, and why the other machines refuse it."""
+
+    estimates: Mapping[str, Estimate]
+    refusals: Mapping[str, str]
+
+
+def compare(
+    model: Model | QuantizedModel | str | Path,
+    machines: Sequence[str],
+    *,
+    recipe: Recipe | str | Path | None = None,
+    steps: int = 20,
+    batch: int = 1,
+    guidance: float | None = None,
+    mapping: MappingRules | None = None,
+    realisation: str = "best",
+) -> Comparison:
+    """Estimate one run on several machines (names or YAML files); everything else as in :func:`estimate`.
+
+    A machine that raises UnsupportedError is a refusal; other errors are raised.
+    """
+    records = records_of(model, recipe=recipe, batch=batch, guidance=guidance, steps=steps)
+    estimates, refusals = {}, {}
+    for name in machines:
+        try:
+            estimates[name] = estimate_records(
+                records, load_hardware(name), steps=steps, mapping=mapping, realisation=realisation
+            )
+        except UnsupportedError as error:
+            refusals[name] = str(error)
+    return Comparison(estimates=estimates, refusals=refusals)
+
+
+def guidance_of(model: Model | QuantizedModel, guidance: float | None) -> float:
+    """Return the guidance weight that a model is estimated with: the given one, else its own."""
+    from hqsim.quantize import QuantizedModel
+
+    if guidance is not None:
+        return guidance
+    return model.model.guidance if isinstance(model, QuantizedModel) else model.guidance
 
 
 def records_of(
@@ -67,13 +120,14 @@ def records_of(
     from hqsim.ops.records import layer_records
     from hqsim.quantize import QuantizedModel, load_recipe
     from hqsim.quantize.lower import lower, width_formats
-    from hqsim.simulate.verify import accumulator_bits
 
     if batch < 1:
         raise InputError(f"batch: got {batch}, allowed 1 and more")
     if isinstance(model, QuantizedModel):
         if recipe is not None:
             raise InputError(f"recipe: got '{recipe}' for a model that is already quantized; leave it out")
+        from hqsim.simulate.verify import accumulator_bits
+
         weight = model.model.guidance if guidance is None else guidance
         return layer_records(
             model.graph,
@@ -84,7 +138,7 @@ def records_of(
             table_steps=len(model.timesteps),
         )
     resolved = load_recipe(DEFAULT_RECIPE if recipe is None else recipe)
-    model = model if isinstance(model, Model) else load_model(model)
+    model = model if isinstance(model, Model) else load_model(model, weights=False)
     weight = model.guidance if guidance is None else guidance
     lowered = lower(model.graph, resolved)
     return layer_records(

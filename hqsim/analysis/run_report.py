@@ -6,7 +6,9 @@ import importlib.metadata
 import platform
 from typing import TYPE_CHECKING, Any
 
+from hqsim.analysis.breakdown import machine_totals
 from hqsim.analysis.quality import FEATURES
+from hqsim.analysis.roofline import roofline_panel
 from hqsim.cost import Estimate
 from hqsim.report import ImageStrip, RunReport, VerdictCard
 
@@ -45,7 +47,8 @@ def run_report(
         image_labels=tuple(str(label) for label in first.labels[:SHOWN]),
         step_layers=verification.step_layers,
         layers=_layer_table(verification, estimates),
-        totals=_totals(estimates, images=1),
+        totals=machine_totals(estimates, images=1),
+        rooflines=tuple(roofline_panel(result) for result in estimates.values()),
         quality=quality.replace({"executor": TITLES}),
         notes=_notes(verification, estimates),
         manifest=_manifest(qmodel, verification),
@@ -107,27 +110,6 @@ def _layer_table(verification: VerifyResult, estimates: dict[str, Estimate]) -> 
         for column in COST_COLUMNS:
             layers[f"{column}[{name}]"] = layers["layer"].map(costs[column])
     return layers
-
-
-def _totals(estimates: dict[str, Estimate], *, images: int) -> pd.DataFrame:
-    import pandas as pd
-
-    rows = []
-    for name, result in estimates.items():
-        total, run = result.total, result.total["run"]
-        row: dict[str, Any] = {
-            "machine": name,
-            "latency_per_step_s": run["latency_s"] / run["steps"],
-            "latency_per_image_s": run["latency_s"] / images,
-            "energy_per_image_pj": run["energy_pj"]["total"] / images,
-            "dram_per_image_bytes": run["dram_bytes"] / images,
-            "utilization_percent": 100 * run["utilization"],
-            "bound_by": total["bound_by"],
-            "assumed_energy_percent": 100 * total["assumed_energy_share"],
-        }
-        parts = {part: energy for part, energy in run["energy_pj"].items() if part != "total"}
-        rows.append(row | {f"energy_pj.{part}": energy for part, energy in parts.items()})
-    return pd.DataFrame(rows)
 
 
 def _notes(verification: VerifyResult, estimates: dict[str, Estimate]) -> tuple[str, ...]:

@@ -152,9 +152,9 @@ def load_quantized_folder(name: str) -> QuantizedModel:
 
 
 def load_any(name: str) -> Model | QuantizedModel:
-    """Load the quantized model of folder ``name``, or the model called ``name``."""
+    """Load the quantized model of folder ``name``, or the model called ``name`` without its weights."""
     if is_quantized_folder(name):
         return load_quantized_folder(name)
     from hqsim.models import load_model
 
-    return load_model(name)
+    return load_model(name, weights=False)

@@ -44,7 +44,9 @@ def quantity(value: float, unit: str) -> str:
         return f"{value:g} {unit}".rstrip()
     if unit == "B":
         power = min(int(math.log2(abs(value))) // 10, len(_BINARY) - 1) if abs(value) >= 1 else 0
-        return f"{value / 1024**power:.{0 if power == 0 else 1}f} {_BINARY[power]}B"
+        scaled = value / 1024**power
+        digits = 0 if power == 0 else max(0, 2 - math.floor(math.log10(abs(scaled)) + 2e-4))
+        return f"{scaled:.{digits}f} {_BINARY[power]}B"
     size = abs(value)
     scale, prefix = next((entry for entry in _PREFIXES if size >= entry[0] * 0.9995), (1e-12, "p"))
     scaled = value / scale
@@ -79,15 +81,22 @@ class Output:
         from rich.table import Table
         from rich.text import Text
 
-        table = Table(title=Text(title), title_justify="left", box=box.SIMPLE_HEAD)
+        table = Table(
+            title=Text(title),
+            title_justify="left",
+            box=box.SIMPLE_HEAD,
+            show_edge=False,
+            pad_edge=False,
+            collapse_padding=True,
+        )
         for position, name in enumerate(columns):
-            numeric = bool(rows) and all(row[position][:1] in "-0123456789" for row in rows)
+            numeric = bool(rows) and all(row[position][:1] in "-<0123456789" for row in rows)
             table.add_column(Text(name), justify="right" if numeric else "left", overflow="fold")
         for row in rows:
             table.add_row(*(Text(cell) for cell in row))
         # A pipe has no width: give it room enough that no cell is folded.
         width = None if sys.stdout.isatty() else _PIPE_WIDTH
-        Console(file=sys.stdout, highlight=False, width=width).print(table)
+        Console(file=sys.stdout, highlight=False, width=width).print(table, "")
 
     def pairs(self, rows: Sequence[tuple[str, str]]) -> None:
         """Print two aligned columns without a frame."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from hqsim.cli.arguments import (
+    GuidanceOption,
     JsonOption,
     ModelOrFolderArgument,
     QuietOption,
@@ -17,8 +19,9 @@ from hqsim.cli.arguments import (
     load_any,
     split_commas,
 )
-from hqsim.cli.console import Output, quantity
-from hqsim.errors import InputError
+from hqsim.cli.console import Output
+from hqsim.cli.estimate_tables import print_tables
+from hqsim.errors import InputError, UnsupportedError
 from hqsim.io.atomic import write_text_atomic
 
 if TYPE_CHECKING:
@@ -26,15 +29,20 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-COLUMNS = (
-    "hardware",
-    "latency/step",
-    "latency/image",
-    "energy/image",
-    "DRAM/image",
-    "utilisation",
-    "bound by",
-)
+    from hqsim.analysis.estimate import Comparison
+    from hqsim.cost import Estimate
+
+FIGURE = "(.png or .pdf)"
+
+
+class Realisation(StrEnum):
+    """Values of ``--realisation``."""
+
+    BEST = "best"
+    RUNTIME = "runtime"
+    FOLD = "fold"
+    PARITY = "parity"
+    AS_LOWERED = "as_lowered"
 
 
 def estimate(
@@ -50,19 +58,39 @@ def estimate(
     ] = None,
     steps: StepsOption = 20,
     batch: Annotated[int, typer.Option("--batch", min=1, help="Images per step.")] = 1,
+    guidance: GuidanceOption = None,
+    mapping: Annotated[
+        Path | None,
+        typer.Option("--mapping", metavar="FILE", help="YAML that fixes unit, dataflow or tiles of layers."),
+    ] = None,
+    realisation: Annotated[
+        Realisation,
+        typer.Option("--realisation", help="How a single Hadamard is executed; best: fewest cycles."),
+    ] = Realisation.BEST,
     csv: Annotated[
         Path | None, typer.Option("--csv", metavar="FILE", help="Write one row per (machine, layer).")
     ] = None,
     json: JsonOption = None,
+    roofline: Annotated[
+        Path | None,
+        typer.Option("--roofline", metavar="FILE", help=f"Draw every machine's roofline {FIGURE}."),
+    ] = None,
+    energy: Annotated[
+        Path | None, typer.Option("--energy", metavar="FILE", help=f"Draw the energy by part {FIGURE}.")
+    ] = None,
+    timeline: Annotated[
+        Path | None,
+        typer.Option("--timeline", metavar="FILE", help="Write one step for ui.perfetto.dev (JSON)."),
+    ] = None,
     quiet: QuietOption = False,
 ) -> None:
     """Tell what a denoising step and a whole image cost on each machine.
 
-    With one machine, --json holds 'layers' and 'total'; with several, a list of these under 'estimates'.
+    A machine that cannot run the model is named with the reason; the exit code is 2 when none can. With one
+    machine, --json holds 'layers' and 'total'; with several, a list of these under 'estimates'.
     """
     output = Output(json, quiet)
-    if csv is not None:
-        check_parent(csv, option="--csv")
+    _check_files(csv=csv, roofline=roofline, energy=energy, timeline=timeline)
     machines = list(dict.fromkeys(split_commas(hardware)))
     if not machines:
         raise InputError(
@@ -76,36 +104,77 @@ def estimate(
 
     for name in machines:
         load_hardware(name)
+    rules = None
+    if mapping is not None:
+        from hqsim.cost.mapping import load_mapping
+
+        rules = load_mapping(mapping)
     if recipe is not None:
         from hqsim.quantize import load_recipe
 
         load_recipe(recipe)
     loaded = load_any(model)
-    from hqsim.analysis.estimate import DEFAULT_RECIPE
-    from hqsim.analysis.estimate import estimate as run_estimate
+    from hqsim.analysis.breakdown import machine_totals
+    from hqsim.analysis.estimate import DEFAULT_RECIPE, compare, guidance_of
 
-    results = {name: run_estimate(loaded, name, recipe=recipe, steps=steps, batch=batch) for name in machines}
-    rows = [table_row(name, result.total, batch=batch) for name, result in results.items()]
+    found = compare(
+        loaded,
+        machines,
+        recipe=recipe,
+        steps=steps,
+        batch=batch,
+        guidance=guidance,
+        mapping=rules,
+        realisation=realisation.value,
+    )
+    if not found.estimates:
+        raise UnsupportedError("\n".join(f"{name}: {reason}" for name, reason in found.refusals.items()))
     widths = recipe or ("as quantized" if is_quantized_folder(model) else DEFAULT_RECIPE)
-    output.table(f"{model} ({widths}), {steps} steps, batch {batch}", COLUMNS, rows)
+    title = f"{model}, {widths}, {steps} steps, batch {batch}, guidance {guidance_of(loaded, guidance):g}"
+    totals = machine_totals(found.estimates, images=batch)
+    first = next(iter(found.estimates.values()))
+    print_tables(output, title, totals, found.refusals, first.layers)
     if csv is not None:
-        write_layers(csv, {name: result.layers for name, result in results.items()})
-    entries = [{"machine": name, **result.to_json()} for name, result in results.items()]
+        write_layers(csv, {name: result.layers for name, result in found.estimates.items()})
+    _draw(found.estimates, totals, roofline=roofline, energy=energy)
+    if timeline is not None:
+        from hqsim.cost.timeline import timeline_json
+
+        write_text_atomic(timeline, timeline_json(list(found.estimates.values())))
+    entries = [_entry(name, found) for name in machines]
     output.result(entries[0] if len(entries) == 1 else {"estimates": entries})
 
 
-def table_row(name: str, total: Mapping[str, Any], *, batch: int) -> tuple[str, ...]:
-    """One machine's line of the table: the mean step and one image of a whole sampling run."""
-    run = total["run"]
-    return (
-        name,
-        quantity(run["latency_s"] / run["steps"], "s"),
-        quantity(run["latency_s"] / batch, "s"),
-        quantity(run["energy_pj"]["total"] * 1e-12 / batch, "J"),
-        quantity(run["dram_bytes"] / batch, "B"),
-        f"{100 * run['utilization']:.1f} %",
-        str(total["bound_by"]),
-    )
+def _check_files(*, csv: Path | None, timeline: Path | None, **figures: Path | None) -> None:
+    """Refuse a file that cannot be written before any work."""
+    for name, path in {"csv": csv, "timeline": timeline, **figures}.items():
+        if path is not None:
+            check_parent(path, option=f"--{name}")
+    for path in filter(None, figures.values()):
+        from hqsim.report.figures import check_figure_path
+
+        check_figure_path(path)
+
+
+def _draw(
+    estimates: Mapping[str, Estimate], totals: pd.DataFrame, *, roofline: Path | None, energy: Path | None
+) -> None:
+    if roofline is not None:
+        from hqsim.analysis.roofline import roofline_panel
+        from hqsim.report.roofline import save_rooflines
+
+        save_rooflines([roofline_panel(result) for result in estimates.values()], roofline)
+    if energy is not None:
+        from hqsim.report.energy import energy_chart
+        from hqsim.report.figures import save_energy
+
+        save_energy(energy_chart(totals), energy)
+
+
+def _entry(name: str, found: Comparison) -> dict[str, Any]:
+    if name in found.refusals:
+        return {"machine": name, "refused": found.refusals[name]}
+    return {"machine": name, **found.estimates[name].to_json()}
 
 
 def write_layers(path: Path, layers: Mapping[str, pd.DataFrame]) -> None:

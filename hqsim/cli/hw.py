@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from hqsim.cli.arguments import JsonOption, QuietOption
-from hqsim.cli.console import Output, plain, quantity
+from hqsim.cli.console import Output, quantity
 from hqsim.errors import InputError
 
 if TYPE_CHECKING:
     from hqsim.cost.machine import Hardware
 
-COLUMNS = ("name", "clock", "multipliers", "on-chip memory", "DRAM bandwidth", "description")
+COLUMNS = ("name", "clock", "peak", "on-chip memory", "DRAM bandwidth", "description")
 
 app = typer.Typer(help="List, show and check hardware descriptions.", no_args_is_help=True)
 
@@ -40,9 +40,9 @@ def show(
 ) -> None:
     """Show every figure of one machine, and which of them are assumed."""
     output = Output(json, quiet)
-    from hqsim.cost import load_hardware
+    from hqsim.cost import hardware_json, load_hardware
 
-    values = plain(load_hardware(machine))
+    values = hardware_json(load_hardware(machine))
     output.pairs(list(_flatten("", values)))
     output.result(values)
 
@@ -90,28 +90,47 @@ def schema(json: JsonOption = None, quiet: QuietOption = False) -> None:
 
 
 def _overview(machine: Hardware) -> tuple[str, ...]:
-    matrix = machine.matrix
-    arrays = f"{matrix.arrays} x " if matrix.arrays > 1 else ""
     return (
         machine.name,
         quantity(machine.clock_hz, "Hz"),
-        f"{arrays}{matrix.rows} x {matrix.cols}",
+        _peak(machine),
         quantity(sum(level.size_bytes or 0 for level in machine.on_chip), "B"),
         quantity(machine.dram.bytes_per_cycle * machine.clock_hz, "B/s"),
         machine.description,
     )
 
 
+def _peak(machine: Hardware) -> str:
+    """Return operations per second (two per MAC) of the fastest unit at its fastest widths, and these."""
+    from hqsim.cost.widths import native_widths
+
+    rates = [(unit.cells * pair.rate, pair) for unit in machine.matrix for pair in native_widths(unit)]
+    macs_per_cycle, pair = max(rates, key=lambda entry: entry[0])
+    return f"{quantity(2 * macs_per_cycle * machine.clock_hz, 'OPS')} at {pair.a_bits} x {pair.w_bits}"
+
+
 def _flatten(path: str, value: Any) -> Iterator[tuple[str, str]]:
-    """One line per figure: ``memory.dram.bytes_per_cycle  4``; an assumed one says so."""
+    """One line per figure: ``on_chip.sram.bytes_per_cycle  32``; an assumed one says so."""
     if isinstance(value, Mapping):
         if set(value) == {"value", "assumed"}:
-            yield path, f"{value['value']}{' (assumed)' if value['assumed'] else ''}"
+            yield path, f"{value['value']:.10g}{' (assumed)' if value['assumed'] else ''}"
             return
         for key, item in value.items():
             yield from _flatten(f"{path}.{key}" if path else key, item)
     elif isinstance(value, list) and any(isinstance(item, Mapping) for item in value):
-        for position, item in enumerate(value):
-            yield from _flatten(f"{path}[{position}]", item)
+        for item in value:
+            label, rest = _labelled(item)
+            yield from _flatten(f"{path}.{label}", rest)
+    elif isinstance(value, list):
+        yield path, ", ".join(str(item) for item in value)
+    elif isinstance(value, float):
+        yield path, f"{value:.10g}"
     else:
-        yield path, "none" if value is None else str(value)
+        yield path, "-" if value is None else str(value)
+
+
+def _labelled(item: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return what tells an entry of a list from the others, its name or its widths, and its other values."""
+    keys = ("name",) if "name" in item else ("a_bits", "w_bits")
+    label = "x".join(str(item[key]) for key in keys)
+    return label, {key: inner for key, inner in item.items() if key not in keys}

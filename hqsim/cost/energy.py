@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from hqsim.cost.machine import Hardware, MatrixUnit, Quantity
-from hqsim.cost.memory import MatrixRun, Traffic
-from hqsim.graph.record import HadamardWork, LayerRecord
+from hqsim.cost.machine import Hardware, Quantity
+from hqsim.cost.matrix import MatrixRun
+from hqsim.cost.memory import Traffic
+from hqsim.graph.record import LayerRecord
 
 PARTS = ("multiply", "hadamard", "vector", "sram", "dram", "static")
 PJ_PER_J = 1e12
+
+Uses = list[tuple[Quantity, float]]
+"""Operations or bytes: their energy each, and how many."""
 
 
 @dataclass(frozen=True)
@@ -20,20 +24,15 @@ class Energy:
     pj: float = 0.0
     assumed_pj: float = 0.0
 
-    def __add__(self, other: Energy) -> Energy:
-        """Add both figures."""
-        return Energy(self.pj + other.pj, self.assumed_pj + other.assumed_pj)
 
-
-def charge(quantity: Quantity, amount: float) -> Energy:
-    """Return the energy of ``amount`` operations (or bytes) at ``quantity`` pJ each."""
-    pj = quantity.value * amount
-    return Energy(pj, pj if quantity.assumed else 0.0)
-
-
-def hadamard_adds(work: HadamardWork, kind: str) -> int:
-    """Return the additions of a block transform on a ``butterfly`` or ``dense`` unit."""
-    return work.dense_adds if kind == "dense" else work.butterfly_adds
+def charge(uses: Iterable[tuple[Quantity, float]]) -> Energy:
+    """Return the energy of ``uses``, and what of it is assumed."""
+    pj = assumed_pj = 0.0
+    for quantity, amount in uses:
+        part = quantity.value * amount
+        pj += part
+        assumed_pj += part if quantity.assumed else 0.0
+    return Energy(pj, assumed_pj)
 
 
 def layer_energy(
@@ -43,52 +42,59 @@ def layer_energy(
     run: MatrixRun | None,
     traffic: Traffic,
     latency_s: float,
+    zero_fraction: float = 0.0,
 ) -> Mapping[str, Energy]:
-    """Return the energy of one layer by part; the parts are its whole energy."""
+    """Return the energy of one layer by part; the parts are its whole energy.
+
+    On a machine with zero gating the ``zero_fraction`` of the multiplications, those of a zero operand
+    code, costs neither multiplier nor adder.
+    """
     on_chip = len(hardware.on_chip)
-    vector = Energy()
-    for kind, elements in record.vector.items():
-        vector += charge(hardware.vector.energy_pj(kind), elements)
-    sram = Energy()
-    for level in range(on_chip):
-        sram += _access(hardware, traffic, level)
+    gated = zero_fraction if hardware.zero_gating else 0.0
+    vector = hardware.vector
     return {
-        "multiply": _multiply(hardware.matrix, run, record.macs) if run else Energy(),
-        "hadamard": _hadamard(record, hardware),
-        "vector": vector,
-        "sram": sram,
-        "dram": _access(hardware, traffic, on_chip),
-        "static": charge(hardware.static_power_w, latency_s * PJ_PER_J),
+        "multiply": charge(_multiply(run, record.macs, gated)) if run else Energy(),
+        "hadamard": charge(_hadamard(record, hardware)),
+        "vector": charge((vector.energy_pj(kind), elements) for kind, elements in record.vector.items()),
+        "sram": charge(use for level in range(on_chip) for use in _access(hardware, traffic, level)),
+        "dram": charge(_access(hardware, traffic, on_chip)),
+        "static": charge([(hardware.static_power_w, latency_s * PJ_PER_J)]),
     }
 
 
-def _access(hardware: Hardware, traffic: Traffic, level: int) -> Energy:
+def _access(hardware: Hardware, traffic: Traffic, level: int) -> Uses:
     memory = hardware.levels[level]
-    reads = charge(memory.read_pj_per_byte, traffic.read_bytes[level])
-    return reads + charge(memory.write_pj_per_byte, traffic.write_bytes[level])
+    return [
+        (memory.read_pj_per_byte, traffic.read_bytes[level]),
+        (memory.write_pj_per_byte, traffic.write_bytes[level]),
+    ]
 
 
-def _multiply(unit: MatrixUnit, run: MatrixRun, macs: int) -> Energy:
+def _multiply(run: MatrixRun, macs: int, zero_fraction: float) -> Uses:
     """Multiplier, adder and pipeline registers of every pass, at the native widths that do the work."""
-    mode = run.mode
+    unit, mode = run.unit, run.mode
     operations = macs * mode.passes
-    energy = charge(unit.multiply.at(mode.a_bits, mode.w_bits), operations)
+    worked = operations * (1.0 - zero_fraction)
+    uses = [(unit.multiply_pj(mode.a_bits, mode.w_bits), worked)]
     if unit.add:
-        energy += charge(unit.add.at(unit.accumulator_bits), operations)
+        uses.append((unit.add.at(unit.accumulator_bits), worked))
     if unit.register_pj_per_bit:
-        moving = {"os": mode.a_bits + mode.w_bits, "ws": mode.a_bits, "is": mode.w_bits}[run.array.dataflow]
-        energy += charge(unit.register_pj_per_bit, operations * (moving + unit.accumulator_bits))
-    return energy
+        # A stationary operand stays in its register; any other moves with every operation.
+        both = mode.a_bits + mode.w_bits
+        moving = {"ws": mode.a_bits, "is": mode.w_bits}.get(run.run.label, both)
+        uses.append((unit.register_pj_per_bit, operations * (moving + unit.accumulator_bits)))
+    return uses
 
 
-def _hadamard(record: LayerRecord, hardware: Hardware) -> Energy:
-    energy = Energy()
+def _hadamard(record: LayerRecord, hardware: Hardware) -> Uses:
+    uses: Uses = []
     for work in record.hadamard:
-        unit = hardware.hadamard
+        unit = hardware.transform_unit(work.order)
         if unit is None:
-            energy += charge(hardware.vector.energy_pj("hadamard_add"), work.butterfly_adds)
+            uses.append((hardware.vector.energy_pj("hadamard_add"), work.butterfly_adds))
         else:
             # Codes of b bits grow to b + order through a transform of 2**order points.
             bits = record.inputs[0].bits + work.order
-            energy += charge(unit.add.at(bits), hadamard_adds(work, unit.kind))
-    return energy
+            adds = work.dense_adds if unit.kind == "dense" else work.butterfly_adds
+            uses.append((unit.add.at(bits), adds))
+    return uses

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from hqsim.cost.candidates import POLICIES, realised
 from hqsim.cost.energy import PARTS, Energy
-from hqsim.cost.layer import LayerCost, layer_cost
+from hqsim.cost.hardware import hardware_json, plain_value
+from hqsim.cost.layer import LayerCost
 from hqsim.cost.machine import Hardware
+from hqsim.cost.mapping import FREE, LayerMapping, MappingRules
+from hqsim.cost.pricing import Pricing
 from hqsim.cost.residency import Residency, plan_residency
-from hqsim.errors import InputError
-from hqsim.graph.record import LayerRecord
+from hqsim.errors import InputError, unknown_name
+from hqsim.graph.record import LayerRecord, TensorUse
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_WIDTH_COLUMNS = (
+_COUNT_COLUMNS = (
+    "folds",
     "multiplier_passes",
     "storage_bits_a",
     "storage_bits_w",
@@ -29,26 +33,26 @@ _WIDTH_COLUMNS = (
 )
 
 
-def _add_energy(costs: Sequence[LayerCost]) -> dict[str, Energy]:
-    return {part: sum((cost.energy[part] for cost in costs), Energy()) for part in PARTS}
-
-
 def _energy_pj(energy: Mapping[str, Energy]) -> dict[str, float]:
     parts = {part: energy[part].pj for part in PARTS}
     return {**parts, "total": sum(parts.values())}
 
 
+def _sum_energy_pj(costs: Sequence[LayerCost]) -> dict[str, float]:
+    parts = {part: sum(cost.energy[part].pj for cost in costs) for part in PARTS}
+    return {**parts, "total": sum(parts.values())}
+
+
 def _sums(costs: Sequence[LayerCost], hardware: Hardware) -> dict[str, Any]:
     cycles = sum(cost.cycles for cost in costs)
-    macs = sum(cost.macs for cost in costs)
     return {
         "cycles": cycles,
         "latency_s": cycles / hardware.clock_hz,
-        "energy_pj": _energy_pj(_add_energy(costs)),
+        "energy_pj": _sum_energy_pj(costs),
         "dram_bytes": sum(cost.dram_bytes for cost in costs),
         "sram_bytes": sum(cost.sram_bytes for cost in costs),
-        "macs": macs,
-        "utilization": macs / (cycles * hardware.matrix.cells) if cycles else 0.0,
+        "macs": sum(cost.macs for cost in costs),
+        "utilization": sum(cost.utilization * cost.cycles for cost in costs) / cycles if cycles else 0.0,
     }
 
 
@@ -75,26 +79,31 @@ class Estimate:
         rows = []
         for cost in self.costs:
             row = _plain(cost)
+            row["mapping"] = cost.mapping.text
             energy = row.pop("energy_pj")
             row |= {f"energy_{part}_pj": energy[part] for part in PARTS}
             row["energy_pj"] = energy["total"]
+            for unit in ("cycles", "bytes"):
+                by_level = row.pop(f"level_{unit}")
+                row |= {f"level_{name}_{unit}": value for name, value in by_level.items()}
             rows.append(row)
-        return pd.DataFrame(rows).astype(dict.fromkeys(_WIDTH_COLUMNS, "Int64"))
+        return pd.DataFrame(rows).astype(dict.fromkeys(_COUNT_COLUMNS, "Int64"))
 
     @cached_property
     def total(self) -> dict[str, Any]:
         """Totals of the first step (the sum of ``layers``), and of the run under ``run``.
 
         ``bound_by`` names the engine or memory that binds the largest share of the cycles,
+        ``utilization`` is the mean over the time of the layers' utilization,
         ``assumed_energy_share`` is the share of the energy that rests on assumed numbers.
         ``warm_step`` is any step after the first, ``run`` all ``steps`` of them.
         """
         step = _sums(self.costs, self.hardware)
-        warm = _sums(self.warm_costs, self.hardware)
+        warm = step if self.warm_costs is self.costs else _sums(self.warm_costs, self.hardware)
         bound: dict[str, int] = defaultdict(int)
         for cost in self.costs:
             bound[cost.bound_by] += cost.cycles
-        assumed_pj = sum(part.assumed_pj for part in _add_energy(self.costs).values())
+        assumed_pj = sum(part.assumed_pj for cost in self.costs for part in cost.energy.values())
         energy_pj = step["energy_pj"]["total"]
         return {
             **step,
@@ -106,7 +115,7 @@ class Estimate:
             "peak_live_bytes": self.residency.peak_live_bytes,
             "peak_on_chip_bytes": self.residency.peak_on_chip_bytes,
             "layers_over_accumulator": sum(not cost.accumulator_fits for cost in self.costs),
-            "warm_step": warm,
+            "warm_step": dict(warm),
             "run": self._run(step, warm),
         }
 
@@ -119,75 +128,135 @@ class Estimate:
         run["energy_pj"] = {
             part: energy + later * warm["energy_pj"][part] for part, energy in step["energy_pj"].items()
         }
-        cells = self.hardware.matrix.cells
-        run["utilization"] = run["macs"] / (run["cycles"] * cells) if run["cycles"] else 0.0
+        busy = step["utilization"] * step["cycles"] + later * warm["utilization"] * warm["cycles"]
+        run["utilization"] = busy / run["cycles"] if run["cycles"] else 0.0
         return run
 
     def to_json(self) -> dict[str, Any]:
         """Return plain data with the keys ``hardware``, ``layers`` and ``total``."""
         return {
-            "hardware": _plain_value(self.hardware),
+            "hardware": hardware_json(self.hardware),
             "layers": [_plain(cost) for cost in self.costs],
             "total": self.total,
         }
 
 
-def _plain_value(value: Any) -> Any:
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {field.name: _plain_value(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {key: _plain_value(inner) for key, inner in value.items()}
-    if isinstance(value, tuple):
-        return [_plain_value(inner) for inner in value]
-    return value
-
-
 def _plain(cost: LayerCost) -> dict[str, Any]:
-    row = {field.name: getattr(cost, field.name) for field in dataclasses.fields(cost)}
-    row["energy_pj"] = _energy_pj(row.pop("energy"))
+    row = {item.name: plain_value(getattr(cost, item.name)) for item in fields(cost) if item.name != "energy"}
+    row["energy_pj"] = _energy_pj(cost.energy)
     return row
 
 
-def _check(records: Sequence[LayerRecord], steps: int) -> None:
+def _check(
+    records: Sequence[LayerRecord], steps: int, realisation: str, zero_fractions: Mapping[str, float]
+) -> None:
     if not records:
         raise InputError("estimate: there are no layer records; give at least one.")
     if steps < 1:
         raise InputError(f"estimate: steps must be at least 1, got {steps}.")
+    if realisation not in POLICIES:
+        raise unknown_name("realisation", realisation, POLICIES)
     for record in records:
         if record.matrix and len(record.inputs) < (1 if record.weights else 2):
             raise InputError(
                 f"layer '{record.name}' multiplies {len(record.inputs)} input and has no weights; "
                 "a product needs an input and weights, or two inputs."
             )
+    names = {record.name for record in records}
+    for name, fraction in zero_fractions.items():
+        if name not in names:
+            raise unknown_name("layer in zero_fractions", name, names)
+        if not 0.0 <= fraction <= 1.0:
+            raise InputError(f"zero_fractions: '{name}' has {fraction}, allowed 0 to 1.")
 
 
-def estimate_records(records: Sequence[LayerRecord], hardware: Hardware, *, steps: int = 1) -> Estimate:
+def estimate_records(
+    records: Sequence[LayerRecord],
+    hardware: Hardware,
+    *,
+    steps: int = 1,
+    mapping: MappingRules | None = None,
+    realisation: str = "best",
+    zero_fractions: Mapping[str, float] | None = None,
+) -> Estimate:
     """Estimate what executing ``records`` in order costs, once and for ``steps`` denoising steps.
 
-    The batch (guidance included) is part of the records' element counts.
+    The batch (guidance included) is part of the records' element counts. Every layer takes the matrix unit
+    and the realisation that need the fewest cycles, then the least energy, each with the tiles that take the
+    least time, then move the fewest bytes. Which tensors stay on chip is planned with weights and tables as
+    lowered; where the choice changes their size, it is planned again with the chosen ones, and the choice
+    stays.
+
+    Parameters
+    ----------
+    mapping
+        Rules that fix the unit, dataflow, realisation or tiles of some layers.
+    realisation
+        ``best``; ``as_lowered``; or ``runtime``, ``fold`` or ``parity`` wherever a layer has it.
+    zero_fractions
+        Share of the multiplications of a layer, as lowered, that have a zero operand code, by layer.
 
     Raises
     ------
     InputError
-        Without records, for ``steps`` below 1, or for records that contradict each other.
+        Without records, for ``steps`` below 1, for records that contradict each other, or a mapping with a
+        rule for no layer, or that asks for what the machine or a layer does not have.
     UnsupportedError
         For operand widths that the machine's multipliers do not cover, or a layer that fits nowhere.
     """
-    _check(records, steps)
-    size_bytes = hardware.on_chip[-1].size_bytes or 0
-    residency = plan_residency(records, size_bytes=size_bytes)
-    pairs = list(zip(records, residency.layers, strict=True))
-    costs = tuple(layer_cost(record, hardware, residency=layer) for record, layer in pairs)
-    warm_costs = costs
+    zeros = zero_fractions or {}
+    _check(records, steps, realisation, zeros)
+    pricing = Pricing(hardware, realisation)
+    wanted = [FREE] * len(records)
+    if mapping:
+        mapping.check(record.name for record in records)
+        wanted = [mapping.for_layer(record.name) for record in records]
+
+    def price(plan: Residency, wanted: Sequence[LayerMapping], *, cold: bool = True) -> list[LayerCost]:
+        return [
+            pricing.price(
+                record,
+                residency=layer,
+                wanted=want,
+                weights_from_dram=cold,
+                zero_fraction=zeros.get(record.name, 0.0),
+            )
+            for record, layer, want in zip(records, plan.layers, wanted, strict=True)
+        ]
+
+    residency = plan_residency(records, hardware.on_chip)
+    prices = price(residency, wanted)
+    executed = [realised(record, cost.realisation) for record, cost in zip(records, prices, strict=True)]
+    if any(_constants(new) != _constants(old) for new, old in zip(executed, records, strict=True)):
+        residency = plan_residency(executed, hardware.on_chip)
+        wanted = _as_chosen(prices, wanted)
+        prices = price(residency, wanted)
+    costs = warm_costs = tuple(_in_order(records, prices))
     if residency.weights_resident:
-        warm_costs = tuple(
-            layer_cost(record, hardware, residency=layer, weights_from_dram=False) for record, layer in pairs
-        )
+        warm = price(residency, _as_chosen(prices, wanted), cold=False)
+        warm_costs = tuple(_in_order(records, warm))
     return Estimate(
         hardware=hardware,
         costs=costs,
         warm_costs=warm_costs,
         residency=residency,
         steps=steps,
-        table_bytes_all_steps=sum(record.table_bytes_all_steps for record in records),
+        table_bytes_all_steps=sum(record.table_bytes_all_steps for record in executed),
     )
+
+
+def _as_chosen(prices: Sequence[LayerCost], wanted: Sequence[LayerMapping]) -> list[LayerMapping]:
+    """Return what fixes unit, dataflow and realisation as chosen, and of the tiles what was wanted."""
+    return [replace(cost.mapping, tiles=want.tiles) for cost, want in zip(prices, wanted, strict=True)]
+
+
+def _constants(record: LayerRecord) -> tuple[TensorUse | None, float]:
+    return record.weights, record.table_bytes
+
+
+def _in_order(records: Sequence[LayerRecord], prices: Sequence[LayerCost]) -> Iterator[LayerCost]:
+    """Each layer's own price: under its name, from the cycle in which it starts."""
+    start = 0
+    for record, cost in zip(records, prices, strict=True):
+        yield cost.as_cost_of(record, start_cycle=start)
+        start += cost.cycles

@@ -1,8 +1,12 @@
-"""Accelerators by name or by file."""
+"""Accelerators by name or by file, and as plain data."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import Any
 
 from hqsim.cost.machine import Hardware
 from hqsim.cost.schema import HardwareFile
@@ -58,4 +62,27 @@ def load_hardware(name_or_path: str | Path) -> Hardware:
         them at once, each with file, line and column).
     """
     document = load_yaml(hardware_path(name_or_path))
-    return validate_yaml(document, HardwareFile).hardware()
+    return validate_yaml(document, HardwareFile).hardware(lambda path: str(document.error(path, "")))
+
+
+def hardware_json(hardware: Hardware) -> dict[str, Any]:
+    """Return an accelerator as plain data; a matrix unit's geometry with its kind as files name it."""
+    plain = plain_value(hardware)
+    for unit, values in zip(hardware.matrix, plain["matrix"], strict=True):
+        kind = re.sub(r"(?<!^)(?=[A-Z])", "_", type(unit.geometry).__name__).lower()
+        values["geometry"] = {"kind": kind, **values["geometry"]}
+    return dict(plain)
+
+
+def plain_value(value: Any) -> Any:
+    """Return dataclasses, mappings, sets and tuples as dictionaries and lists."""
+    if is_dataclass(value) and not isinstance(value, type):
+        # Places in files are for errors; they are no part of the machine.
+        return {item.name: plain_value(getattr(value, item.name)) for item in fields(value) if item.repr}
+    if isinstance(value, Mapping):
+        return {key: plain_value(inner) for key, inner in value.items()}
+    if isinstance(value, frozenset):
+        return sorted(value)
+    if isinstance(value, tuple):
+        return [plain_value(inner) for inner in value]
+    return value

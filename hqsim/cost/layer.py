@@ -5,42 +5,57 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from hqsim.cost.candidates import Candidate
 from hqsim.cost.energy import Energy, layer_energy
+from hqsim.cost.geometry import Systolic
 from hqsim.cost.machine import Hardware
-from hqsim.cost.memory import MatrixRun, first_tile_bytes, layer_traffic
+from hqsim.cost.mapping import LayerMapping, LevelTile
+from hqsim.cost.memory import layer_traffic
+from hqsim.cost.pace import Pace
 from hqsim.cost.residency import LayerResidency
-from hqsim.cost.schedule import layer_time
-from hqsim.cost.systolic import systolic_run
-from hqsim.cost.widths import multiplier_mode
+from hqsim.cost.schedule import EngineCycles, layer_time
 from hqsim.graph.record import LayerRecord
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerCost:
-    """Cycles, bytes and energy of one record; widths and ``dataflow`` are None without a product.
+    """Cycles, bytes and energy of one record; widths, ``unit`` and ``folds`` are None without a product.
 
-    ``utilization`` is MACs over all cells in all cycles of the layer. ``accumulator_fits`` is False
-    where the proved accumulator width exceeds the machine's.
+    ``start_cycle`` counts from the start of the step. ``dataflow`` is that of a systolic array, or the
+    schedule of another unit. ``mapping``, given back, would give the same cost again where its pieces
+    are equal; of a size that does not divide a dimension it would cut fewer pieces. ``utilization`` is MACs
+    over the peak of ``unit`` at the widths used, in all cycles of the layer. ``accumulator_fits`` is False
+    where the proved accumulator width exceeds the unit's. ``level_cycles`` and ``level_bytes`` are by
+    memory.
     """
 
     name: str
     op: str
     module: str
+    start_cycle: int
     macs: int
+    unit: str | None
     dataflow: str | None
+    mapping: LayerMapping
+    realisation: str | None
+    folds: int | None
     multiplier_passes: int | None
     matrix_cycles: int
     hadamard_cycles: int
     vector_cycles: int
+    requantize_cycles: int
     sram_cycles: int
     dram_cycles: int
     fill_cycles: int
+    launch_cycles: int
+    level_cycles: Mapping[str, int]
     cycles: int
     latency_s: float
     utilization: float
     energy: Mapping[str, Energy]
     dram_bytes: float
     sram_bytes: float
+    level_bytes: Mapping[str, float]
     weight_bytes: float
     storage_bits_a: int | None
     storage_bits_w: int | None
@@ -55,78 +70,89 @@ class LayerCost:
         """The layer's whole energy."""
         return sum(part.pj for part in self.energy.values())
 
-
-def matrix_run(record: LayerRecord, hardware: Hardware) -> MatrixRun | None:
-    """Return the layer's product on the machine; None for a layer without one.
-
-    Raises UnsupportedError for operand widths that the machine's multipliers do not cover.
-    """
-    work, unit = record.matrix, hardware.matrix
-    if work is None:
-        return None
-    mode = multiplier_mode(
-        unit, a_bits=work.a_multiplier_bits, w_bits=work.w_multiplier_bits, layer=record.name
-    )
-    array = systolic_run(
-        work.m,
-        work.n,
-        work.k,
-        rows=unit.rows,
-        cols=unit.cols,
-        dataflow=unit.dataflow,
-        count=work.count,
-        arrays=unit.arrays,
-    )
-    return MatrixRun(array=array, mode=mode)
+    def as_cost_of(self, record: LayerRecord, *, start_cycle: int) -> LayerCost:
+        """Return the cost of another layer of the same shape."""
+        # A thousand layers share few shapes: this is twenty times as fast as setting every field again.
+        other = object.__new__(LayerCost)
+        own = {"name": record.name, "op": record.op, "module": record.module, "start_cycle": start_cycle}
+        other.__dict__.update(self.__dict__, **own)
+        return other
 
 
 def layer_cost(
-    record: LayerRecord,
+    candidate: Candidate,
     hardware: Hardware,
     *,
+    engines: EngineCycles,
     residency: LayerResidency,
+    tiles: tuple[LevelTile, ...],
     weights_from_dram: bool = True,
+    zero_fraction: float = 0.0,
 ) -> LayerCost:
-    """Return the cost of one record with the given exchange with DRAM."""
-    run = matrix_run(record, hardware)
+    """Return the cost of a layer as the candidate runs it, with the given exchange with DRAM.
+
+    ``tiles`` may fix what is held in which memory. Raises UnsupportedError for a layer that no tile of
+    a memory can hold.
+    """
+    record, run = candidate.record, candidate.run
+    pace = Pace(hardware, engines.together)
     traffic = layer_traffic(
-        record, hardware, run=run, residency=residency, weights_from_dram=weights_from_dram
-    )
-    time = layer_time(
         record,
         hardware,
         run=run,
-        traffic=traffic,
-        first_tile_bytes=first_tile_bytes(record, hardware, run),
+        residency=residency,
+        pace=pace,
+        tiles=tiles,
+        weights_from_dram=weights_from_dram,
     )
+    time = layer_time(engines, pace, hardware, traffic)
     latency_s = time.cycles / hardware.clock_hz
     on_chip = len(hardware.on_chip)
     work = record.matrix
+    peak_macs = time.cycles * run.unit.cells * run.mode.rate if run else 0.0
+    level_bytes = traffic.level_bytes
+    names = [level.name for level in hardware.levels]
     return LayerCost(
         name=record.name,
         op=record.op,
         module=record.module,
+        start_cycle=0,
         macs=record.macs,
-        dataflow=run.array.dataflow if run else None,
+        unit=run.unit.name if run else None,
+        dataflow=run.run.label if run else None,
+        mapping=LayerMapping(
+            unit=run.unit.name if run else None,
+            dataflow=run.run.label if run and isinstance(run.unit.geometry, Systolic) else None,
+            realisation=record.realisation,
+            tiles=traffic.tiles,
+        ),
+        realisation=record.realisation,
+        folds=run.run.folds if run else None,
         multiplier_passes=run.mode.passes if run else None,
-        matrix_cycles=time.matrix_cycles,
-        hadamard_cycles=time.hadamard_cycles,
-        vector_cycles=time.vector_cycles,
+        matrix_cycles=engines.matrix,
+        hadamard_cycles=engines.hadamard,
+        vector_cycles=engines.vector,
+        requantize_cycles=engines.requantize,
         sram_cycles=max(time.level_cycles[:on_chip]),
         dram_cycles=time.level_cycles[on_chip],
         fill_cycles=time.fill_cycles,
+        launch_cycles=time.launch_cycles,
+        level_cycles=dict(zip(names, time.level_cycles, strict=True)),
         cycles=time.cycles,
         latency_s=latency_s,
-        utilization=record.macs / (time.cycles * hardware.matrix.cells) if time.cycles else 0.0,
-        energy=layer_energy(record, hardware, run=run, traffic=traffic, latency_s=latency_s),
-        dram_bytes=traffic.level_bytes(on_chip),
-        sram_bytes=sum(traffic.level_bytes(level) for level in range(on_chip)),
+        utilization=record.macs / peak_macs if peak_macs else 0.0,
+        energy=layer_energy(
+            record, hardware, run=run, traffic=traffic, latency_s=latency_s, zero_fraction=zero_fraction
+        ),
+        dram_bytes=level_bytes[on_chip],
+        sram_bytes=sum(level_bytes[:on_chip]),
+        level_bytes=dict(zip(names, level_bytes, strict=True)),
         weight_bytes=record.weights.size_bytes if record.weights else 0.0,
         storage_bits_a=work.a_storage_bits if work else None,
         storage_bits_w=work.w_storage_bits if work else None,
         multiplier_bits_a=work.a_multiplier_bits if work else None,
         multiplier_bits_w=work.w_multiplier_bits if work else None,
         accumulator_bits=work.accumulator_bits if work else None,
-        accumulator_fits=work is None or work.accumulator_bits <= hardware.matrix.accumulator_bits,
+        accumulator_fits=work is None or run is None or work.accumulator_bits <= run.unit.accumulator_bits,
         bound_by=time.bound_by,
     )

@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
+from functools import cached_property
+
+import numpy as np
+
+from hqsim.cost.geometry import Geometry
+
+#: What a memory may hold: stored tensors, weights, partial sums, and scale, bias and look-up tables.
+OPERAND_KINDS = frozenset({"activations", "weights", "sums", "tables"})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,38 +49,72 @@ class MultiplyEnergy:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MatrixUnit:
-    """``arrays`` systolic arrays of ``rows`` x ``cols`` multiply-accumulate cells.
+class NativeWidth:
+    """A pair of operand widths that the multipliers have; ``rate`` is MACs per cell and cycle at them."""
 
-    ``native_bits`` are the (activation, weight) widths that the multipliers have; ``other_widths``
-    is ``next_wider``, ``passes`` or ``unsupported``. ``add`` and ``register_pj_per_bit`` are None
-    where the multiply energy already holds the whole multiply-accumulate.
+    a_bits: int
+    w_bits: int
+    rate: float = 1.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class MatrixUnit:
+    """Multiply-accumulate cells of one geometry.
+
+    ``other_widths`` is ``next_wider``, ``passes`` or ``unsupported``: what becomes of operands that no
+    ``native`` pair covers (a bit-composable unit composes its own pairs and has none here). ``multiply``
+    are known energies by width. ``add`` and ``register_pj_per_bit`` are None where these hold the whole
+    multiply-accumulate. ``operators`` are the record operators that the unit may run; None: all.
+    ``place`` is where a file describes the widths, for errors (``file:line:column: path: ``).
     """
 
-    rows: int
-    cols: int
-    arrays: int
-    dataflow: str
-    native_bits: tuple[tuple[int, int], ...]
+    name: str
+    geometry: Geometry
+    native: tuple[NativeWidth, ...]
     other_widths: str
     accumulator_bits: int
-    multiply: MultiplyEnergy
+    multiply: tuple[MultiplyEnergy, ...]
     add: WidthEnergy | None = None
     register_pj_per_bit: Quantity | None = None
+    operators: frozenset[str] | None = None
+    place: str = field(default="", repr=False, compare=False)
 
     @property
     def cells(self) -> int:
-        """Multiply-accumulate cells of all arrays: the peak MACs per cycle at a native width."""
-        return self.rows * self.cols * self.arrays
+        """Peak MACs per cycle at a native pair of rate 1."""
+        return self.geometry.cells
+
+    def multiply_pj(self, a_bits: int, w_bits: int) -> Quantity:
+        """Energy of one multiplication in an ``a_bits`` x ``w_bits`` multiplier.
+
+        A known point as it is; else the smallest point that covers both widths, else the largest
+        point, scaled with the product of the widths.
+        """
+        by_size = sorted(self.multiply, key=lambda point: (point.a_bits * point.w_bits, point.a_bits))
+        covering = [point for point in by_size if point.a_bits >= a_bits and point.w_bits >= w_bits]
+        return (covering[0] if covering else by_size[-1]).at(a_bits, w_bits)
 
 
 @dataclass(frozen=True, kw_only=True)
 class HadamardUnit:
-    """A transform unit; ``kind`` tells how many additions a block takes (``butterfly`` or ``dense``)."""
+    """A transform unit for blocks of ``2**order`` points, for each order in ``orders``.
+
+    A ``butterfly`` unit has ``stages`` butterfly stages in a row, each of ``lanes`` points per cycle, so
+    that one pass does up to ``stages`` orders. A ``dense`` unit multiplies with a +-1 matrix, ``lanes``
+    additions per cycle. ``parity``: it can give a block's common lowest bit apart from the codes.
+    """
 
     kind: str
-    adds_per_cycle: int
+    lanes: int
+    stages: int
+    orders: frozenset[int]
+    parity: bool
     add: WidthEnergy
+
+    def block_cycles(self, order: int) -> float:
+        """Cycles per block of ``2**order`` points, all lanes busy (blocks share the lanes)."""
+        points = 1 << order
+        return (points if self.kind == "dense" else -(-order // self.stages)) * points / self.lanes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,8 +124,8 @@ class VectorUnit:
     lanes: int
     cycles_per_element: float
     energy_per_element_pj: Quantity
-    cycles_by_kind: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
-    energy_by_kind_pj: Mapping[str, Quantity] = field(default_factory=lambda: MappingProxyType({}))
+    cycles_by_kind: Mapping[str, float] = field(default_factory=dict)
+    energy_by_kind_pj: Mapping[str, Quantity] = field(default_factory=dict)
 
     def cycles(self, kind: str) -> float:
         """Cycles that one lane spends on one element of this kind of work."""
@@ -97,7 +138,11 @@ class VectorUnit:
 
 @dataclass(frozen=True, kw_only=True)
 class MemoryLevel:
-    """One memory; ``size_bytes`` is None for DRAM, ``bytes_per_cycle`` counts reads and writes together."""
+    """One memory; ``size_bytes`` is None for DRAM, ``bytes_per_cycle`` counts reads and writes together.
+
+    An operand of a kind that is not in ``holds`` passes the memory by. ``place`` is where a file gives
+    the size, for errors (``file:line:column: path: ``).
+    """
 
     name: str
     size_bytes: int | None
@@ -105,24 +150,66 @@ class MemoryLevel:
     read_pj_per_byte: Quantity
     write_pj_per_byte: Quantity
     double_buffered: bool
+    holds: frozenset[str] = OPERAND_KINDS
+    place: str = field(default="", repr=False, compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Hardware:
-    """An accelerator: ``on_chip`` memories from the array outward, then ``dram``."""
+    """An accelerator: one or more matrix units, ``on_chip`` memories from the array outward, ``dram``.
+
+    ``requantize_per_cycle`` is the rate of a requantization unit beside the array; None: the vector
+    unit does it. ``launch_s`` is a fixed time per executed layer. With ``zero_gating`` a zero operand
+    code costs no multiply energy. Engines that are ``serial`` (a CPU's, which are all the same cores) work
+    one after the other, all others side by side.
+    """
 
     name: str
     description: str
     node_nm: float
     clock_hz: float
-    matrix: MatrixUnit
+    matrix: tuple[MatrixUnit, ...]
     hadamard: HadamardUnit | None
     vector: VectorUnit
     on_chip: tuple[MemoryLevel, ...]
     dram: MemoryLevel
     static_power_w: Quantity
+    requantize_per_cycle: float | None = None
+    launch_s: float = 0.0
+    zero_gating: bool = False
+    serial: bool = False
 
-    @property
+    @cached_property
     def levels(self) -> tuple[MemoryLevel, ...]:
         """All memories from the array outward, DRAM last."""
         return (*self.on_chip, self.dram)
+
+    @cached_property
+    def bytes_per_cycle(self) -> np.ndarray:
+        """Speed of every memory, float64 ``[levels, 1]``."""
+        return np.array([[level.bytes_per_cycle] for level in self.levels], np.float64)
+
+    @cached_property
+    def hidden(self) -> list[int]:
+        """Numbers of the memories whose transfers run beside the engines, being double-buffered."""
+        return [index for index, level in enumerate(self.levels) if level.double_buffered]
+
+    @cached_property
+    def exposed(self) -> list[int]:
+        """Numbers of the memories whose transfers nothing hides."""
+        return [index for index, level in enumerate(self.levels) if not level.double_buffered]
+
+    @cached_property
+    def chains(self) -> Mapping[str, tuple[int, ...]]:
+        """Numbers of the memories that hold each kind of operand, from the array outward, DRAM last."""
+        return {
+            kind: (
+                *(index for index, level in enumerate(self.on_chip) if kind in level.holds),
+                len(self.on_chip),
+            )
+            for kind in OPERAND_KINDS
+        }
+
+    def transform_unit(self, order: int) -> HadamardUnit | None:
+        """Return the unit for blocks of ``2**order`` points; None: the vector unit does them."""
+        return self.hadamard if self.hadamard is not None and order in self.hadamard.orders else None

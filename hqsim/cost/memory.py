@@ -1,49 +1,105 @@
 """Bytes that a layer reads and writes in every memory.
 
-Level 0 feeds the array and the vector unit; what crosses a boundary is read on one side and written on
-the other. Activations and weights have their storage width everywhere, except that level 0 holds the
-first operand at multiplier width once its inverse transform has run (the array reads it many times, the
-transform runs once).
+Every kind of operand (activations, weights, partial sums, tables) lives in the memories that hold it; the
+innermost of them, its home, feeds the matrix and the vector unit. What crosses from one to the next is
+read on one side and written on the other, and passes by the memories in between. Activations and weights
+have their storage width everywhere, except that the home of activations holds the first operand at
+multiplier width once its inverse transform has run (the array reads it many times, the transform runs once).
+Partial sums that leave a memory before they are complete have the accumulator's width.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from hqsim.cost.machine import Hardware
+from hqsim.cost.mapping import LevelTile
+from hqsim.cost.matrix import MatrixRun
+from hqsim.cost.pace import Pace
 from hqsim.cost.residency import LayerResidency
-from hqsim.cost.systolic import ArrayRun
-from hqsim.cost.tiling import Reloads, TileProblem, reloads, tile_capacity_bytes
-from hqsim.cost.widths import MultiplierMode
-from hqsim.graph.record import LayerRecord, MatrixWork, TensorUse
+from hqsim.cost.stages import (
+    has_inverse_transform,
+    links_of,
+    operand_kinds,
+    second_kind,
+    tile_capacity_bytes,
+    tile_layer,
+)
+from hqsim.cost.tile_grid import Link
+from hqsim.graph.record import LayerRecord, MatrixWork
 
+KINDS = ("activations", "weights", "sums", "tables")
 #: Element-wise work that reads its input twice: statistics (or the maximum and sum), then the values.
 TWO_PASS_KINDS = frozenset({"norm", "softmax"})
 
 
 @dataclass(frozen=True, kw_only=True)
-class MatrixRun:
-    """A matrix product on the machine: its array run and its multiplier."""
-
-    array: ArrayRun
-    mode: MultiplierMode
-
-
-@dataclass(frozen=True, kw_only=True)
 class Traffic:
-    """Bytes read and written per memory, from the array outward, DRAM last."""
+    """Bytes read and written per memory, from the array outward, DRAM last; and both together by kind.
+
+    ``first_bytes`` are those that every memory gives before the first fold can start. ``tiles`` are those
+    of the on-chip memories, for a layer with a matrix product.
+    """
 
     read_bytes: tuple[float, ...]
     write_bytes: tuple[float, ...]
+    kind_bytes: Mapping[str, tuple[float, ...]]
+    first_bytes: tuple[float, ...]
+    tiles: tuple[LevelTile, ...] = ()
 
-    def level_bytes(self, level: int) -> float:
-        """Bytes read and written at one memory."""
-        return self.read_bytes[level] + self.write_bytes[level]
+    @property
+    def level_bytes(self) -> tuple[float, ...]:
+        """Bytes read and written at every memory."""
+        return tuple(
+            [read + written for read, written in zip(self.read_bytes, self.write_bytes, strict=True)]
+        )
 
 
-def has_inverse_transform(record: LayerRecord) -> bool:
-    """Tell whether the first operand is transformed on its way to the multipliers."""
-    return record.matrix is not None and any(work.direction == "inverse" for work in record.hadamard)
+class _Ledger:
+    """Adds up the traffic of one layer."""
+
+    def __init__(self, hardware: Hardware) -> None:
+        self._hardware = hardware
+        count = len(hardware.levels)
+        self._read, self._write = [0.0] * count, [0.0] * count
+        self._first = [0.0] * count
+        self._by_kind = {kind: [0.0] * count for kind in KINDS}
+
+    @property
+    def level_bytes(self) -> list[float]:
+        return [read + written for read, written in zip(self._read, self._write, strict=True)]
+
+    def read(self, kind: str, level: int, size_bytes: float) -> None:
+        self._read[level] += size_bytes
+        self._by_kind[kind][level] += size_bytes
+
+    def write(self, kind: str, level: int, size_bytes: float) -> None:
+        self._write[level] += size_bytes
+        self._by_kind[kind][level] += size_bytes
+
+    def move(self, kind: str, size_bytes: float, *, source: int, target: int) -> None:
+        self.read(kind, source, size_bytes)
+        self.write(kind, target, size_bytes)
+
+    def wait(self, level: int, size_bytes: float) -> None:
+        self._first[level] += size_bytes
+
+    def fetch(self, kind: str, size_bytes: float, *, dram_bytes: float | None = None) -> None:
+        """Bring ``size_bytes`` once from memory to memory to its home, ``dram_bytes`` out of DRAM."""
+        dram = len(self._hardware.on_chip)
+        for inner, outer in links_of(kind, self._hardware):
+            crossing = dram_bytes if outer == dram and dram_bytes is not None else size_bytes
+            self.move(kind, crossing, source=outer, target=inner)
+
+    def traffic(self, tiles: tuple[LevelTile, ...] = ()) -> Traffic:
+        return Traffic(
+            read_bytes=tuple(self._read),
+            write_bytes=tuple(self._write),
+            kind_bytes={kind: tuple(sizes) for kind, sizes in self._by_kind.items()},
+            first_bytes=tuple(self._first),
+            tiles=tiles,
+        )
 
 
 def layer_traffic(
@@ -52,117 +108,142 @@ def layer_traffic(
     *,
     run: MatrixRun | None,
     residency: LayerResidency,
+    pace: Pace,
+    tiles: Sequence[LevelTile] = (),
     weights_from_dram: bool = True,
 ) -> Traffic:
-    """Return the traffic of one layer.
+    """Return the traffic of one layer, in the tiles that suit its ``pace``.
 
-    ``run`` is None for a layer without a matrix product. ``weights_from_dram`` is False in a step that
-    finds its weights on chip. Raises UnsupportedError for a layer that no tile of a memory can hold.
+    ``run`` is None for a layer without a matrix product. ``tiles`` may fix orders and limit sizes of the
+    tiles, ``weights_from_dram`` is False in a step that finds its weights on chip. Raises
+    UnsupportedError for a layer that no tile of a memory can hold.
     """
-    levels = len(hardware.levels)
-    read, write = [0.0] * levels, [0.0] * levels
-    read[0], write[0] = _level_zero(record, hardware, run)
-    always = LayerResidency(
-        input_from_dram=(True,) * len(record.inputs), output_to_dram=True, streams=True, live_bytes=0.0
+    ledger = _Ledger(hardware)
+    ledger.fetch("tables", record.table_bytes)
+    ledger.read("tables", hardware.chains["tables"][0], record.table_bytes)
+    _output(ledger, record, hardware, residency)
+    if run is None or record.matrix is None:
+        _element_wise(ledger, record, hardware, residency, weights_from_dram=weights_from_dram)
+        return ledger.traffic()
+    _array(ledger, record, record.matrix, hardware, run)
+    links = _links(record, record.matrix, hardware, run, residency, weights_from_dram=weights_from_dram)
+    tiling = tile_layer(
+        record,
+        record.matrix,
+        hardware,
+        sum_bits=run.unit.accumulator_bits,
+        links=links,
+        residency=residency,
+        weights_from_dram=weights_from_dram,
+        pace=pace,
+        level_bytes=ledger.level_bytes,
+        fixed=tiles,
     )
-    for inner in range(levels - 1):
-        to_dram = inner == levels - 2
-        crossing = residency if to_dram else always
-        down, up = _crossing(
-            record, hardware, inner, crossing=crossing, weights=weights_from_dram or not to_dram
-        )
-        read[inner + 1] += down
-        write[inner] += down
-        read[inner] += up
-        write[inner + 1] += up
-    return Traffic(read_bytes=tuple(read), write_bytes=tuple(write))
+    kinds = operand_kinds(record)
+    for link, crossing in tiling.crossings:
+        if link.operand == "s":
+            ledger.move("sums", crossing / 2, source=link.source, target=link.target)
+            ledger.move("sums", crossing / 2, source=link.target, target=link.source)
+        else:
+            ledger.move(kinds[link.operand], crossing, source=link.source, target=link.target)
+    _first_fold(ledger, record.matrix, run, links)
+    return ledger.traffic(tiling.tiles)
 
 
-def first_tile_bytes(record: LayerRecord, hardware: Hardware, run: MatrixRun | None) -> float:
-    """Return the operands that must arrive before the first fold can start (0 without a product)."""
-    if run is None or record.matrix is None:
-        return 0.0
-    rows, cols = hardware.matrix.rows, hardware.matrix.cols
-    a_bits, w_bits = record.matrix.a_storage_bits, record.matrix.w_storage_bits
-    bits = {"os": rows * a_bits + cols * w_bits, "ws": rows * cols * w_bits, "is": rows * cols * a_bits}
-    return bits[run.array.dataflow] / 8
+def _output(ledger: _Ledger, record: LayerRecord, hardware: Hardware, residency: LayerResidency) -> None:
+    size_bytes, dram = record.output.size_bytes, len(hardware.on_chip)
+    ledger.write("activations", hardware.chains["activations"][0], size_bytes)
+    for inner, outer in links_of("activations", hardware):
+        if outer < dram or residency.output_to_dram:
+            ledger.move("activations", size_bytes, source=inner, target=outer)
 
 
-def _operands(record: LayerRecord) -> tuple[TensorUse, TensorUse, tuple[int, ...]]:
-    """Return both operands of the product and the positions of the other inputs."""
-    second = record.weights or record.inputs[1]
-    used = 1 if record.weights else 2
-    return record.inputs[0], second, tuple(range(used, len(record.inputs)))
+def _element_wise(
+    ledger: _Ledger,
+    record: LayerRecord,
+    hardware: Hardware,
+    residency: LayerResidency,
+    *,
+    weights_from_dram: bool,
+) -> None:
+    """Inputs, once more for a second pass that no memory can serve; weights once."""
+    passes = 2 if TWO_PASS_KINDS & record.vector.keys() else 1
+    inputs, from_dram = _input_bytes(record, residency)
+    dram = len(hardware.on_chip)
+    for inner, outer in links_of("activations", hardware):
+        fits = inputs <= tile_capacity_bytes(hardware.on_chip[inner])
+        again = not fits and (outer < dram or residency.streams)
+        crossing = from_dram if outer == dram else inputs
+        ledger.move("activations", crossing * (passes if again else 1), source=outer, target=inner)
+    ledger.read("activations", hardware.chains["activations"][0], inputs * passes)
+    if record.weights:
+        size_bytes = record.weights.size_bytes
+        ledger.fetch("weights", size_bytes, dram_bytes=None if weights_from_dram else 0.0)
+        ledger.read("weights", hardware.chains["weights"][0], size_bytes)
 
 
-def _input_passes(record: LayerRecord) -> int:
-    return 2 if TWO_PASS_KINDS & record.vector.keys() else 1
+def _input_bytes(record: LayerRecord, residency: LayerResidency) -> tuple[float, float]:
+    """Return the size of all inputs, and of those that come from DRAM."""
+    sizes = [use.size_bytes for use in record.inputs]
+    from_dram = [size for size, crosses in zip(sizes, residency.input_from_dram, strict=True) if crosses]
+    return sum(sizes), sum(from_dram)
 
 
-def _level_zero(record: LayerRecord, hardware: Hardware, run: MatrixRun | None) -> tuple[float, float]:
-    output_bytes = record.output.size_bytes
-    if run is None or record.matrix is None:
-        inputs = sum(use.size_bytes for use in record.inputs)
-        constants = record.table_bytes + (record.weights.size_bytes if record.weights else 0.0)
-        return inputs * _input_passes(record) + constants, output_bytes
-    work, array, mode = record.matrix, run.array, run.mode
-    first, _, others = _operands(record)
-    a_bits, staged_read, staged_write = work.a_storage_bits, 0.0, 0.0
+def _array(
+    ledger: _Ledger, record: LayerRecord, work: MatrixWork, hardware: Hardware, run: MatrixRun
+) -> None:
+    """What the matrix unit reads and writes, and the transform before it."""
+    unit, mode = run.run, run.mode
+    home = hardware.chains["activations"][0]
+    a_bits = work.a_storage_bits
     if has_inverse_transform(record):
         a_bits = work.a_multiplier_bits
-        staged_read, staged_write = first.size_bytes, first.elements * a_bits / 8
-    operands = array.a_reads * a_bits * mode.w_passes + array.w_reads * work.w_storage_bits * mode.a_passes
-    # Every partial sum that is written is read again: to go on accumulating, or to be requantized.
-    sums = array.partial_sum_writes * mode.passes * hardware.matrix.accumulator_bits / 8
-    rest = record.table_bytes + sum(record.inputs[index].size_bytes for index in others)
-    return operands / 8 + sums + rest + staged_read, sums + output_bytes + staged_write
+        first = record.inputs if record.weights else record.inputs[:1]
+        ledger.read("activations", home, sum(use.size_bytes for use in first))
+        ledger.write("activations", home, sum(use.elements for use in first) * a_bits / 8)
+    ledger.read("activations", home, unit.a_reads * a_bits * mode.w_passes / 8)
+    kind = second_kind(record)
+    second = unit.w_reads * work.w_storage_bits * mode.a_passes / 8
+    ledger.read(kind, hardware.chains[kind][0], second)
+    sums, word = hardware.chains["sums"][0], run.unit.accumulator_bits * mode.passes / 8
+    ledger.write("sums", sums, unit.sum_writes * word)
+    ledger.read("sums", sums, unit.sum_reads * word)
 
 
-def _crossing(
-    record: LayerRecord, hardware: Hardware, inner: int, *, crossing: LayerResidency, weights: bool
-) -> tuple[float, float]:
-    """Return the bytes that cross from level ``inner + 1`` to ``inner``, and those that cross back."""
-    up = record.output.size_bytes if crossing.output_to_dram else 0.0
-    sizes = [
-        use.size_bytes if crosses else 0.0
-        for use, crosses in zip(record.inputs, crossing.input_from_dram, strict=True)
-    ]
-    level = hardware.on_chip[inner]
-    weight_bytes = record.weights.size_bytes if record.weights and weights else 0.0
-    if record.matrix is None:
-        again = crossing.streams and sum(use.size_bytes for use in record.inputs) > tile_capacity_bytes(level)
-        times = _input_passes(record) if again else 1
-        return sum(sizes) * times + weight_bytes + record.table_bytes, up
-    reload = Reloads(a_times=1, w_times=1)
-    if crossing.streams:
-        transformed = inner == 0 and has_inverse_transform(record)
-        problem = _tile_problem(record, record.matrix, hardware, transformed=transformed)
-        reload = reloads(
-            problem, capacity_bytes=tile_capacity_bytes(level), layer=record.name, level=level.name
-        )
-    _, _, others = _operands(record)
-    if crossing.streams and not record.weights:
+def _links(
+    record: LayerRecord,
+    work: MatrixWork,
+    hardware: Hardware,
+    run: MatrixRun,
+    residency: LayerResidency,
+    *,
+    weights_from_dram: bool,
+) -> list[Link]:
+    """Return the ways of both operands to their homes and of the sums from theirs, memory by memory."""
+    total, from_dram = _input_bytes(record, residency)
+    if record.weights:
+        weights = record.weights.size_bytes
+        first, second = (total, from_dram), (weights, weights if weights_from_dram else 0.0)
+    else:
+        sizes = [use.size_bytes for use in record.inputs]
         # A tensor times itself streams twice, each side in its own order.
-        sizes[1] = record.inputs[1].size_bytes
-    second = weight_bytes if record.weights else sizes[1]
-    down = sizes[0] * reload.a_times + second * reload.w_times + sum(sizes[index] for index in others)
-    return down + record.table_bytes, up
+        crosses = (residency.input_from_dram[0], residency.input_from_dram[1] or residency.streams)
+        first, second = ((size, size if comes else 0.0) for size, comes in zip(sizes, crosses, strict=False))
+    sums = work.m * work.n * work.count * run.unit.accumulator_bits / 8
+    dram, kinds = len(hardware.on_chip), operand_kinds(record)
+    return [
+        Link(operand=operand, target=inner, source=outer, size_bytes=from_dram if outer == dram else size)
+        for operand, (size, from_dram) in (("a", first), ("w", second), ("s", (sums, sums)))
+        for inner, outer in links_of(kinds[operand], hardware)
+    ]
 
 
-def _tile_problem(
-    record: LayerRecord, work: MatrixWork, hardware: Hardware, *, transformed: bool
-) -> TileProblem:
-    first, second, _ = _operands(record)
-    a_bits = work.a_multiplier_bits if transformed else work.a_storage_bits
-    return TileProblem(
-        m=work.m,
-        n=work.n,
-        a_bytes=first.size_bytes / work.count,
-        w_bytes=second.size_bytes / work.count,
-        a_held_bytes=first.elements * a_bits / 8 / work.count,
-        a_row_bytes=work.k * a_bits / 8,
-        w_col_bytes=work.k * work.w_storage_bits / 8,
-        a_element_bytes=a_bits / 8,
-        w_element_bytes=work.w_storage_bits / 8,
-        sum_bytes=hardware.matrix.accumulator_bits / 8,
-    )
+def _first_fold(ledger: _Ledger, work: MatrixWork, run: MatrixRun, links: Sequence[Link]) -> None:
+    """What must have come over every link before the first fold can start."""
+    first = {
+        "a": run.run.first_a_words * work.a_storage_bits / 8,
+        "w": run.run.first_w_words * work.w_storage_bits / 8,
+        "s": 0.0,
+    }
+    for link in links:
+        ledger.wait(link.source, min(first[link.operand], link.size_bytes))

@@ -1,22 +1,26 @@
 """Which tensors stay on chip between layers, from the live ranges of the records.
 
-The outermost on-chip memory, of ``S`` bytes, holds the live activations. A layer's constants (weights
-and tables) take ``min(constants, S / 2)`` beside them: larger ones stream through. Then
+The outermost on-chip memory that holds activations, of ``S`` bytes, holds the live ones. Those of a layer's
+constants (weights and tables) that it holds too take ``min(constants, S / 2)`` beside them: larger ones
+stream through. Then
 
 - a layer whose live set does not fit sends the tensors that it does not touch to DRAM until their next use;
 - a layer whose own inputs and output do not fit either streams those from and to DRAM as well;
-- when all weights of the model fit beside every layer's live set, they stay for the whole run.
+- when all weights of the model fit the outermost on-chip memory that holds weights, beside every layer's
+  live set and tables where it holds those, they stay for the whole run.
 
 A rule of thresholds, not of packing: shrinking the memory or widening a tensor never lowers the traffic.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate, pairwise
 
+from hqsim.cost.machine import MemoryLevel
 from hqsim.errors import InputError
-from hqsim.graph.record import LayerRecord, TensorUse
+from hqsim.graph.record import LayerRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,26 +47,31 @@ class Residency:
     peak_on_chip_bytes: float
 
 
-@dataclass
+@dataclass(slots=True)
 class _Tensor:
+    """The largest use of a tensor, and the layers that touch it, in order."""
+
     size_bytes: float
     produced: bool
     touches: list[int]
 
 
-def _tensors(records: Sequence[LayerRecord]) -> dict[str, _Tensor]:
+def _tensors(records: Sequence[LayerRecord]) -> tuple[dict[str, _Tensor], list[list[_Tensor]]]:
+    """Return all tensors by name, and by layer those that it touches."""
     tensors: dict[str, _Tensor] = {}
+    touched: list[list[_Tensor]] = []
     produced_by: dict[str, str] = {}
-
-    def touch(use: TensorUse, position: int, *, produced: bool) -> None:
-        tensor = tensors.setdefault(use.name, _Tensor(use.size_bytes, produced, []))
-        tensor.size_bytes = max(tensor.size_bytes, use.size_bytes)
-        if position not in tensor.touches:
-            tensor.touches.append(position)
-
     for position, record in enumerate(records):
+        own: list[_Tensor] = []
         for use in record.inputs:
-            touch(use, position, produced=False)
+            tensor = tensors.get(use.name)
+            if tensor is None:
+                tensor = tensors[use.name] = _Tensor(use.size_bytes, produced=False, touches=[])
+            elif use.size_bytes > tensor.size_bytes:
+                tensor.size_bytes = use.size_bytes
+            if not tensor.touches or tensor.touches[-1] != position:
+                tensor.touches.append(position)
+                own.append(tensor)
         name = record.output.name
         if name in tensors:
             other = f"layer '{produced_by[name]}'" if name in produced_by else "an earlier layer as its input"
@@ -71,8 +80,18 @@ def _tensors(records: Sequence[LayerRecord]) -> dict[str, _Tensor]:
                 "every record must write a tensor of its own, before it is read."
             )
         produced_by[name] = record.name
-        touch(record.output, position, produced=True)
-    return tensors
+        output = tensors[name] = _Tensor(record.output.size_bytes, produced=True, touches=[position])
+        touched.append([*own, output])
+    return tensors, touched
+
+
+def _live_bytes(tensors: Iterable[_Tensor], layers: int) -> list[float]:
+    """Return by layer the size of all tensors that are needed in it or across it."""
+    change = [0.0] * (layers + 1)
+    for tensor in tensors:
+        change[tensor.touches[0]] += tensor.size_bytes
+        change[tensor.touches[-1] + 1] -= tensor.size_bytes
+    return list(accumulate(change[:-1]))
 
 
 def weight_bytes(records: Sequence[LayerRecord]) -> float:
@@ -81,65 +100,92 @@ def weight_bytes(records: Sequence[LayerRecord]) -> float:
     return sum(uses.values())
 
 
-def plan_residency(records: Sequence[LayerRecord], *, size_bytes: int) -> Residency:
-    """Return the plan for an outermost on-chip memory of ``size_bytes``.
+def home_of(kind: str, on_chip: Sequence[MemoryLevel]) -> MemoryLevel | None:
+    """Return the outermost on-chip memory that holds ``kind``; None: only DRAM does."""
+    return next((level for level in reversed(on_chip) if kind in level.holds), None)
+
+
+def constant_bytes(record: LayerRecord, home: MemoryLevel | None) -> float:
+    """Return what the layer's weights and tables take in ``home``, as far as it holds them."""
+    holds = home.holds if home else frozenset()
+    weights = record.weights.size_bytes if record.weights and "weights" in holds else 0.0
+    return weights + (record.table_bytes if "tables" in holds else 0.0)
+
+
+def plan_residency(records: Sequence[LayerRecord], on_chip: Sequence[MemoryLevel]) -> Residency:
+    """Return the plan for the on-chip memories ``on_chip``, from the array outward.
 
     Raises
     ------
     InputError
         When two records write the same tensor, or one writes a tensor that was read before.
     """
-    tensors = _tensors(records)
-    live = [0.0] * len(records)
-    for tensor in tensors.values():
-        for position in range(tensor.touches[0], tensor.touches[-1] + 1):
-            live[position] += tensor.size_bytes
-    weights = weight_bytes(records)
-    constants = [
-        record.table_bytes + (record.weights.size_bytes if record.weights else 0.0) for record in records
-    ]
-    beside = [min(constant, size_bytes / 2) for constant in constants]
-    touched = [
-        sum({use.name: tensors[use.name].size_bytes for use in (*record.inputs, record.output)}.values())
-        for record in records
+    tensors, touched = _tensors(records)
+    live = _live_bytes(tensors.values(), len(records))
+    home = home_of("activations", on_chip)
+    size_bytes = (home.size_bytes if home else None) or 0
+    beside = [min(constant_bytes(record, home), size_bytes / 2) for record in records]
+    streams = [
+        sum([tensor.size_bytes for tensor in own]) + beside_i > size_bytes
+        for own, beside_i in zip(touched, beside, strict=True)
     ]
     overflows = [live_i + beside_i > size_bytes for live_i, beside_i in zip(live, beside, strict=True)]
-    streams = [touched_i + beside_i > size_bytes for touched_i, beside_i in zip(touched, beside, strict=True)]
-    overflows_before = [0]
-    for overflow in overflows:
-        overflows_before.append(overflows_before[-1] + overflow)
-
-    def comes_from_dram(tensor: _Tensor, position: int) -> bool:
-        if position == tensor.touches[0]:
-            return not tensor.produced
-        previous = tensor.touches[tensor.touches.index(position) - 1]
-        held_through_overflow = overflows_before[position] > overflows_before[previous + 1]
-        return held_through_overflow or streams[previous] or streams[position]
-
+    fetched = _fetched(tensors, streams, overflows)
     layers = []
     for position, record in enumerate(records):
-        names = [use.name for use in record.inputs]
-        output = tensors[record.output.name]
-        later = output.touches[1:]
+        names_read = [use.name for use in record.inputs]
+        later = tensors[record.output.name].touches[1:]
         layers.append(
             LayerResidency(
                 input_from_dram=tuple(
-                    name not in names[:index] and comes_from_dram(tensors[name], position)
-                    for index, name in enumerate(names)
+                    [
+                        (name, position) in fetched and name not in names_read[:index]
+                        for index, name in enumerate(names_read)
+                    ]
                 ),
-                output_to_dram=not later or any(comes_from_dram(output, use) for use in later),
+                output_to_dram=not later or any((record.output.name, use) in fetched for use in later),
                 streams=streams[position],
                 live_bytes=live[position],
             )
         )
-    tables = [record.table_bytes for record in records]
-    resident_need = weights + max(live_i + table for live_i, table in zip(live, tables, strict=True))
-    resident = resident_need <= size_bytes
-    on_chip = max(live_i + beside_i for live_i, beside_i in zip(live, beside, strict=True))
+    weights = weight_bytes(records)
+    weight_home = home_of("weights", on_chip)
+    need = weights + _most_beside(records, live, weight_home)
+    resident = weight_home is not None and need <= (weight_home.size_bytes or 0)
+    peak = max(live_i + beside_i for live_i, beside_i in zip(live, beside, strict=True))
     return Residency(
         layers=tuple(layers),
         weights_resident=resident,
         weight_bytes=weights,
         peak_live_bytes=max(live),
-        peak_on_chip_bytes=resident_need if resident else min(on_chip, size_bytes),
+        peak_on_chip_bytes=need if resident and weight_home is home else min(peak, size_bytes),
+    )
+
+
+def _fetched(
+    tensors: Mapping[str, _Tensor], streams: Sequence[bool], overflows: Sequence[bool]
+) -> set[tuple[str, int]]:
+    """Return which tensors come from DRAM to which layers.
+
+    Those are model inputs at their first use, what a layer or its last user streams, and what was held
+    through a layer whose live set overflows.
+    """
+    overflows_before = list(accumulate(overflows, initial=0))
+    fetched = set()
+    for name, tensor in tensors.items():
+        if not tensor.produced:
+            fetched.add((name, tensor.touches[0]))
+        for previous, position in pairwise(tensor.touches):
+            held_through = overflows_before[position] > overflows_before[previous + 1]
+            if held_through or streams[previous] or streams[position]:
+                fetched.add((name, position))
+    return fetched
+
+
+def _most_beside(records: Sequence[LayerRecord], live: Sequence[float], home: MemoryLevel | None) -> float:
+    """Return the most that lies beside all weights in their memory: what is live, and a layer's tables."""
+    holds = home.holds if home else frozenset()
+    return max(
+        (live_bytes if "activations" in holds else 0.0) + (record.table_bytes if "tables" in holds else 0.0)
+        for record, live_bytes in zip(records, live, strict=True)
     )

@@ -5,77 +5,98 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from hqsim.cost.energy import hadamard_adds
+import numpy as np
+
 from hqsim.cost.machine import Hardware
-from hqsim.cost.memory import MatrixRun, Traffic
+from hqsim.cost.matrix import MatrixRun
+from hqsim.cost.memory import Traffic
+from hqsim.cost.pace import Pace
 from hqsim.graph.record import LayerRecord
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineCycles:
+    """Busy cycles of every engine; transforms that the machine has no unit for are the vector unit's."""
+
+    matrix: int
+    hadamard: int
+    vector: int
+    requantize: int
+    serial: bool
+
+    @property
+    def together(self) -> int:
+        """Cycles of the busiest engine, or of one after the other: no layer takes fewer."""
+        cycles = (self.matrix, self.hadamard, self.vector, self.requantize)
+        return sum(cycles) if self.serial else max(cycles)
 
 
 @dataclass(frozen=True, kw_only=True)
 class LayerTime:
     """Busy cycles of every engine and memory, and the cycles of the layer as a whole."""
 
-    matrix_cycles: int
-    hadamard_cycles: int
-    vector_cycles: int
+    engines: EngineCycles
     level_cycles: tuple[int, ...]
     fill_cycles: int
+    launch_cycles: int
     cycles: int
     bound_by: str
 
 
-def layer_time(
-    record: LayerRecord,
-    hardware: Hardware,
-    *,
-    run: MatrixRun | None,
-    traffic: Traffic,
-    first_tile_bytes: float,
-) -> LayerTime:
+def engine_cycles(record: LayerRecord, hardware: Hardware, run: MatrixRun | None) -> EngineCycles:
+    """Return what one layer asks of the engines, memories left out."""
+    vector = hardware.vector
+    requantize_rate = hardware.requantize_per_cycle
+    hadamard = lane_cycles = requantize = 0.0
+    for work in record.hadamard:
+        unit = hardware.transform_unit(work.order)
+        if unit is None:
+            lane_cycles += work.butterfly_adds * vector.cycles("hadamard_add")
+        else:
+            hadamard += work.blocks * unit.block_cycles(work.order)
+    for kind, elements in record.vector.items():
+        if kind == "requantize" and requantize_rate is not None:
+            requantize = elements / requantize_rate
+        else:
+            lane_cycles += elements * vector.cycles(kind)
+    return EngineCycles(
+        matrix=run.cycles if run else 0,
+        hadamard=math.ceil(hadamard),
+        vector=math.ceil(lane_cycles / vector.lanes),
+        requantize=math.ceil(requantize),
+        serial=hardware.serial,
+    )
+
+
+def layer_time(engines: EngineCycles, pace: Pace, hardware: Hardware, traffic: Traffic) -> LayerTime:
     """Return the time of one layer.
 
-    Matrix, transform and vector units form a pipeline and double-buffered memories work beside it, so
-    the slowest of them counts; a memory without double buffering adds its transfer, and so does the
-    first tile on its way through every memory behind level 0. Without a transform unit the transforms
-    are work of the vector unit.
+    The engines form a pipeline (unless they are serial) and double-buffered memories work beside it, so
+    the slowest of them counts; a memory without double buffering adds its transfer, and so do the first
+    tile on its way through every memory and the launch of the layer.
     """
-    matrix = run.array.cycles * run.mode.passes if run else 0
-    hadamard = _hadamard_cycles(record, hardware)
-    unit = hardware.vector
-    work = sum(elements * unit.cycles(kind) for kind, elements in record.vector.items())
-    vector = math.ceil(work / unit.lanes)
-    transfers = tuple(
-        math.ceil(traffic.level_bytes(index) / level.bytes_per_cycle)
-        for index, level in enumerate(hardware.levels)
-    )
+    levels = hardware.levels
+    transfers = pace.transfer_cycles(np.array([traffic.level_bytes]).T)
+    level_cycles = tuple(transfers[:, 0].astype(int).tolist())
     fill = sum(
-        math.ceil(min(first_tile_bytes, traffic.read_bytes[index]) / level.bytes_per_cycle)
-        for index, level in enumerate(hardware.levels)
-        if index > 0 and level.double_buffered
+        math.ceil(first / level.bytes_per_cycle)
+        for first, level in zip(traffic.first_bytes, levels, strict=True)
+        if first and level.double_buffered
     )
-    busy = {"matrix": matrix}
-    if hardware.hadamard is None:
-        busy["vector"] = vector + hadamard
-    else:
-        busy |= {"hadamard": hadamard, "vector": vector}
-    busy |= {level.name: cycles for level, cycles in zip(hardware.levels, transfers, strict=True)}
-    exposed = {level.name for level in hardware.levels if not level.double_buffered}
-    hidden = max(cycles for name, cycles in busy.items() if name not in exposed)
+    launch = math.ceil(hardware.launch_s * hardware.clock_hz)
+    busy = {
+        "matrix": engines.matrix,
+        "hadamard": engines.hadamard,
+        "vector": engines.vector,
+        "requantize": engines.requantize,
+        **{level.name: cycles for level, cycles in zip(levels, level_cycles, strict=True)},
+        "launch": launch,
+    }
     return LayerTime(
-        matrix_cycles=matrix,
-        hadamard_cycles=hadamard,
-        vector_cycles=vector,
-        level_cycles=transfers,
+        engines=engines,
+        level_cycles=level_cycles,
         fill_cycles=fill,
-        cycles=hidden + sum(busy[name] for name in exposed) + fill,
+        launch_cycles=launch,
+        cycles=int(pace.cycles(transfers)[0]) + fill + launch,
         bound_by=max(busy, key=lambda name: busy[name]),
     )
-
-
-def _hadamard_cycles(record: LayerRecord, hardware: Hardware) -> int:
-    unit = hardware.hadamard
-    if unit is not None:
-        adds = sum(hadamard_adds(work, unit.kind) for work in record.hadamard)
-        return math.ceil(adds / unit.adds_per_cycle)
-    adds = sum(work.butterfly_adds for work in record.hadamard)
-    return math.ceil(adds * hardware.vector.cycles("hadamard_add") / hardware.vector.lanes)

@@ -1,148 +1,84 @@
-"""The accelerator file: a strict schema in which every number has a source or says that it is assumed."""
+"""The accelerator file: a strict schema, its cross-checks, and its JSON Schema for editors."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
-from hqsim.cost.machine import (
-    HadamardUnit,
-    Hardware,
-    MatrixUnit,
-    MemoryLevel,
-    MultiplyEnergy,
-    Quantity,
-    VectorUnit,
-    WidthEnergy,
+from hqsim.cost.machine import OPERAND_KINDS, HadamardUnit, Hardware, MemoryLevel, VectorUnit
+from hqsim.cost.schema_matrix import AnyMatrixFile
+from hqsim.cost.schema_values import (
+    Bandwidth,
+    Count,
+    Name,
+    NonNegative,
+    Orders,
+    Positive,
+    Provenance,
+    Strict,
+    WidthPoint,
 )
 
-Bits = Annotated[int, Field(ge=1, le=64)]
-BitsPair = Annotated[list[Bits], Field(min_length=2, max_length=2)]
-ENGINE_NAMES = frozenset({"matrix", "hadamard", "vector", "dram"})
+ENGINE_NAMES = frozenset({"matrix", "hadamard", "vector", "requantize", "launch", "dram"})
+OperandKind = Literal["activations", "weights", "sums", "tables"]
+Locate = Callable[[tuple[str | int, ...]], str]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+class _TransformFile(Strict):
+    """What every transform unit has."""
 
-
-class _Provenance(_Strict):
-    """Where a number comes from: exactly one of ``source`` and ``assumed: true``."""
-
-    source: Annotated[str, Field(min_length=1)] | None = None
-    note: str | None = None
-    assumed: bool = Field(default=False, validate_default=True)
-
-    @field_validator("assumed")
-    @classmethod
-    def _one_origin(cls, assumed: bool, info: ValidationInfo) -> bool:
-        if "source" in info.data and assumed == (info.data["source"] is not None):
-            raise ValueError("a number needs either 'source: ...' or 'assumed: true', exactly one of them")
-        return assumed
-
-
-class Count(_Provenance):
-    """A positive integer."""
-
-    value: Annotated[int, Field(gt=0)]
-
-
-class Positive(_Provenance):
-    """A positive number."""
-
-    value: Annotated[float, Field(gt=0)]
-
-
-class NonNegative(_Provenance):
-    """A number that may be zero."""
-
-    value: Annotated[float, Field(ge=0)]
-
-    def quantity(self) -> Quantity:
-        """Return the number with its standing."""
-        return Quantity(value=self.value, assumed=self.assumed)
-
-
-class Bandwidth(_Provenance):
-    """Bytes per cycle or per second, reads and writes together."""
-
-    value: Annotated[float, Field(gt=0)]
-    unit: Literal["bytes_per_cycle", "bytes_per_s"]
-
-
-class NativeWidths(_Provenance):
-    """Pairs [activation bits, weight bits] that the multipliers have."""
-
-    value: Annotated[list[BitsPair], Field(min_length=1)]
-
-
-class MultiplyPoint(NonNegative):
-    """Energy of one multiplication at [activation bits, weight bits]."""
-
-    at_bits: BitsPair
-
-
-class WidthPoint(NonNegative):
-    """Energy of one operation at an operand width."""
-
-    at_bits: Bits
-
-    def energy(self) -> WidthEnergy:
-        """Return the operation's energy with its width."""
-        return WidthEnergy(energy_pj=self.quantity(), bits=self.at_bits)
-
-
-class MatrixFile(_Strict):
-    """A unit of systolic arrays."""
-
-    kind: Literal["systolic"]
-    rows: Count
-    cols: Count
-    arrays: Count
-    dataflow: Literal["os", "ws", "is", "best"]
-    native_bits: NativeWidths
-    other_widths: Literal["next_wider", "passes", "unsupported"]
-    accumulator_bits: Count
-    multiply_pj: MultiplyPoint
-    add_pj: WidthPoint | None = None
-    register_pj_per_bit: NonNegative | None = None
-
-    def unit(self) -> MatrixUnit:
-        """Return the checked unit."""
-        a_bits, w_bits = self.multiply_pj.at_bits
-        return MatrixUnit(
-            rows=self.rows.value,
-            cols=self.cols.value,
-            arrays=self.arrays.value,
-            dataflow=self.dataflow,
-            native_bits=tuple((a, w) for a, w in self.native_bits.value),
-            other_widths=self.other_widths,
-            accumulator_bits=self.accumulator_bits.value,
-            multiply=MultiplyEnergy(energy_pj=self.multiply_pj.quantity(), a_bits=a_bits, w_bits=w_bits),
-            add=self.add_pj.energy() if self.add_pj else None,
-            register_pj_per_bit=self.register_pj_per_bit.quantity() if self.register_pj_per_bit else None,
-        )
-
-
-class HadamardFile(_Strict):
-    """A transform unit."""
-
-    kind: Literal["butterfly", "dense"]
-    adds_per_cycle: Count
+    lanes: Count
+    orders: Orders
+    parity: bool = False
     add_pj: WidthPoint
+
+    @field_validator("orders")
+    @classmethod
+    def _orders_differ(cls, orders: Orders) -> Orders:
+        if len(set(orders.value)) < len(orders.value):
+            raise ValueError(f"orders must differ from each other, got {orders.value}")
+        return orders
+
+
+class ButterflyFile(_TransformFile):
+    """Butterfly stages in a row, ``lanes`` points wide: one pass does up to ``stages`` orders."""
+
+    kind: Literal["butterfly"]
+    stages: Count
 
     def unit(self) -> HadamardUnit:
         """Return the checked unit."""
-        return HadamardUnit(
-            kind=self.kind, adds_per_cycle=self.adds_per_cycle.value, add=self.add_pj.energy()
-        )
+        return _transform_unit(self, self.kind, self.stages.value)
 
 
-NumberT = TypeVar("NumberT", bound=_Provenance)
+class DenseFile(_TransformFile):
+    """A +-1 matrix product, ``lanes`` additions per cycle."""
+
+    kind: Literal["dense"]
+
+    def unit(self) -> HadamardUnit:
+        """Return the checked unit."""
+        return _transform_unit(self, self.kind, 1)
 
 
-class ByKind(_Strict, Generic[NumberT]):
+def _transform_unit(file: _TransformFile, kind: str, stages: int) -> HadamardUnit:
+    return HadamardUnit(
+        kind=kind,
+        lanes=file.lanes.value,
+        stages=stages,
+        orders=frozenset(file.orders.value),
+        parity=file.parity,
+        add=file.add_pj.energy(),
+    )
+
+
+NumberT = TypeVar("NumberT", bound=Provenance)
+
+
+class ByKind(Strict, Generic[NumberT]):
     """One number per kind of element work; a kind that is left out uses the unit's plain figure."""
 
     requantize: NumberT | None = None
@@ -163,7 +99,7 @@ class ByKind(_Strict, Generic[NumberT]):
         return {kind: number for kind, number in numbers.items() if number is not None}
 
 
-class VectorFile(_Strict):
+class VectorFile(Strict):
     """The element-wise unit."""
 
     lanes: Count
@@ -184,7 +120,7 @@ class VectorFile(_Strict):
         )
 
 
-class DramFile(_Strict):
+class DramFile(Strict):
     """The memory behind the chip; everything fits in it."""
 
     bandwidth: Bandwidth
@@ -192,29 +128,40 @@ class DramFile(_Strict):
     write_pj_per_byte: NonNegative
     double_buffered: bool
 
-    def level(self, clock_hz: float, *, name: str = "dram", size_bytes: int | None = None) -> MemoryLevel:
-        """Return the checked memory, its bandwidth in bytes per cycle of ``clock_hz``."""
-        per_cycle = self.bandwidth.value
-        if self.bandwidth.unit == "bytes_per_s":
-            per_cycle /= clock_hz
-        return MemoryLevel(
-            name=name,
-            size_bytes=size_bytes,
-            bytes_per_cycle=per_cycle,
-            read_pj_per_byte=self.read_pj_per_byte.quantity(),
-            write_pj_per_byte=self.write_pj_per_byte.quantity(),
-            double_buffered=self.double_buffered,
-        )
+    def level(self, clock_hz: float) -> MemoryLevel:
+        """Return the checked memory on a chip of ``clock_hz``."""
+        return _level(self, clock_hz, name="dram", size_bytes=None, holds=OPERAND_KINDS, place="")
 
 
 class OnChipFile(DramFile):
-    """One on-chip memory."""
+    """One on-chip memory; an operand that it does not hold passes it by (DRAM holds everything)."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+    name: Name
     size_bytes: Count
+    holds: list[OperandKind] = Field(default=["activations", "weights", "sums", "tables"], min_length=1)
+
+    def on_chip_level(self, clock_hz: float, *, place: str) -> MemoryLevel:
+        """Return the checked memory; ``place`` is where its size stands."""
+        size_bytes, holds = self.size_bytes.value, frozenset(self.holds)
+        return _level(self, clock_hz, name=self.name, size_bytes=size_bytes, holds=holds, place=place)
 
 
-class MemoryFile(_Strict):
+def _level(
+    file: DramFile, clock_hz: float, *, name: str, size_bytes: int | None, holds: frozenset[str], place: str
+) -> MemoryLevel:
+    return MemoryLevel(
+        name=name,
+        size_bytes=size_bytes,
+        bytes_per_cycle=file.bandwidth.per_cycle(clock_hz),
+        read_pj_per_byte=file.read_pj_per_byte.quantity(),
+        write_pj_per_byte=file.write_pj_per_byte.quantity(),
+        double_buffered=file.double_buffered,
+        holds=holds,
+        place=place,
+    )
+
+
+class MemoryFile(Strict):
     """On-chip memories from the array outward, and the DRAM."""
 
     on_chip: Annotated[list[OnChipFile], Field(min_length=1)]
@@ -223,47 +170,75 @@ class MemoryFile(_Strict):
     @field_validator("on_chip")
     @classmethod
     def _names_differ(cls, on_chip: list[OnChipFile]) -> list[OnChipFile]:
-        counts = Counter(level.name for level in on_chip)
-        bad = sorted(name for name, times in counts.items() if times > 1 or name in ENGINE_NAMES)
-        if bad:
-            raise ValueError(
-                f"memory names must differ from each other and from {', '.join(sorted(ENGINE_NAMES))}; "
-                f"rename {', '.join(bad)}"
-            )
+        _check_names("memory", [level.name for level in on_chip], ENGINE_NAMES)
         return on_chip
 
 
-class HardwareFile(_Strict):
+class HardwareFile(Strict):
     """An accelerator file."""
 
     name: Annotated[str, Field(min_length=1)]
     description: str
     node_nm: Positive
     clock_hz: Positive
-    matrix: MatrixFile
-    hadamard: HadamardFile | None
+    matrix: Annotated[list[AnyMatrixFile], Field(min_length=1)]
+    hadamard: Annotated[ButterflyFile | DenseFile, Field(discriminator="kind")] | None
     vector: VectorFile
+    requantize_per_cycle: Positive | None = None
     memory: MemoryFile
     static_power_w: NonNegative
+    launch_s: NonNegative | None = None
+    zero_gating: bool = False
+    serial: bool = False
 
-    def hardware(self) -> Hardware:
-        """Return the accelerator that the cost model works with."""
+    @field_validator("matrix")
+    @classmethod
+    def _unit_names_differ(cls, matrix: list[AnyMatrixFile]) -> list[AnyMatrixFile]:
+        _check_names("matrix unit", [unit.name for unit in matrix], ENGINE_NAMES - {"matrix"})
+        return matrix
+
+    @field_validator("memory")
+    @classmethod
+    def _memories_are_no_units(cls, memory: MemoryFile, info: ValidationInfo) -> MemoryFile:
+        units = {unit.name for unit in info.data.get("matrix", ())}
+        _check_names("memory", [level.name for level in memory.on_chip], units)
+        return memory
+
+    def hardware(self, locate: Locate = lambda path: "") -> Hardware:
+        """Return the accelerator that the cost model works with.
+
+        ``locate`` gives the start of an error about the value at a path of the file.
+        """
         clock_hz = self.clock_hz.value
         return Hardware(
             name=self.name,
             description=self.description,
             node_nm=self.node_nm.value,
             clock_hz=clock_hz,
-            matrix=self.matrix.unit(),
+            matrix=tuple(
+                unit.unit(place=locate(("matrix", index, "native"))) for index, unit in enumerate(self.matrix)
+            ),
             hadamard=self.hadamard.unit() if self.hadamard else None,
             vector=self.vector.unit(),
+            requantize_per_cycle=self.requantize_per_cycle.value if self.requantize_per_cycle else None,
             on_chip=tuple(
-                level.level(clock_hz, name=level.name, size_bytes=level.size_bytes.value)
-                for level in self.memory.on_chip
+                level.on_chip_level(clock_hz, place=locate(("memory", "on_chip", index, "size_bytes")))
+                for index, level in enumerate(self.memory.on_chip)
             ),
             dram=self.memory.dram.level(clock_hz),
             static_power_w=self.static_power_w.quantity(),
+            launch_s=self.launch_s.value if self.launch_s else 0.0,
+            zero_gating=self.zero_gating,
+            serial=self.serial,
         )
+
+
+def _check_names(kind: str, names: Sequence[str], taken: frozenset[str] | set[str]) -> None:
+    counts = Counter(names)
+    bad = sorted(name for name, times in counts.items() if times > 1 or name in taken)
+    if bad:
+        others = f" and from {', '.join(sorted(taken))}" if taken else ""
+        raise ValueError(f"{kind} names must differ from each other{others}; rename {', '.join(bad)}")
 
 
 def hardware_json_schema() -> dict[str, Any]:

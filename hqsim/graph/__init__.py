@@ -1,6 +1,16 @@
 """One graph, many readers: types, capture from torch, live ranges."""
 
 from hqsim.graph.graph import Graph, Node, TensorType
-from hqsim.graph.record import HadamardWork, LayerRecord, MatrixWork, TensorUse
+from hqsim.graph.record import ConvWork, HadamardWork, LayerRecord, MatrixWork, TensorUse, Variant
 
-__all__ = ["Graph", "HadamardWork", "LayerRecord", "MatrixWork", "Node", "TensorType", "TensorUse"]
+__all__ = [
+    "ConvWork",
+    "Graph",
+    "HadamardWork",
+    "LayerRecord",
+    "MatrixWork",
+    "Node",
+    "TensorType",
+    "TensorUse",
+    "Variant",
+]

@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from types import MappingProxyType
+from typing import Any, Self
 
 Attribute = int | float | bool | str | tuple[int, ...] | None
 
@@ -46,6 +48,38 @@ class Node:
             raise TypeError(f"node '{self.name}': attribute '{key}' is {value!r}, not an integer")
         return value
 
+    def to_json(self) -> dict[str, Any]:
+        """Return the node as plain JSON values; tuples become lists."""
+        return {
+            "name": self.name,
+            "op": self.op,
+            "inputs": list(self.inputs),
+            "shape": list(self.type.shape),
+            "attributes": {
+                key: list(value) if isinstance(value, tuple) else value
+                for key, value in self.attributes.items()
+            },
+            "parameters": dict(self.parameters),
+            "module": self.module,
+        }
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Self:
+        """Undo :meth:`to_json`; a record of another form is a KeyError or a TypeError."""
+        attributes = {
+            key: tuple(value) if isinstance(value, list) else value
+            for key, value in record["attributes"].items()
+        }
+        return cls(
+            name=record["name"],
+            op=record["op"],
+            inputs=tuple(record["inputs"]),
+            type=TensorType(tuple(record["shape"])),
+            attributes=MappingProxyType(attributes),
+            parameters=MappingProxyType(record["parameters"]),
+            module=record["module"],
+        )
+
 
 @dataclass(frozen=True)
 class Graph:
@@ -78,13 +112,18 @@ class Graph:
     def __contains__(self, name: str) -> bool:
         return name in self._index
 
-    @property
+    @cached_property
     def _index(self) -> dict[str, Node]:
-        index: dict[str, Node] | None = self.__dict__.get("_index_cache")
-        if index is None:
-            index = {node.name: node for node in self.nodes}
-            object.__setattr__(self, "_index_cache", index)
-        return index
+        return {node.name: node for node in self.nodes}
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the graph as plain JSON values."""
+        return {"output": self.output, "nodes": [node.to_json() for node in self.nodes]}
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Self:
+        """Undo :meth:`to_json`; nodes that make no graph are a ValueError."""
+        return cls(nodes=tuple(Node.from_json(node) for node in record["nodes"]), output=record["output"])
 
     def consumers(self, name: str) -> tuple[Node, ...]:
         """Nodes that read the result of ``name``, in execution order."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from types import MappingProxyType
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +21,24 @@ class TensorUse:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ConvWork:
+    """The convolution behind an implicit GEMM: channels of all groups, sizes without padding."""
+
+    kernel_h: int
+    kernel_w: int
+    stride_h: int
+    stride_w: int
+    in_h: int
+    in_w: int
+    out_h: int
+    out_w: int
+    in_channels: int
+    out_channels: int
+    groups: int
+    batch: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class MatrixWork:
     """``count`` independent products ``[m, k] x [k, n]`` of one layer.
 
@@ -29,7 +46,8 @@ class MatrixWork:
     channels of a group, ``n`` output channels of a group, ``count`` groups. Attention has one product
     per head and sample. Storage bits are what memories hold; multiplier bits are what the multiplier
     sees (wider under a single Hadamard). ``segments`` are the parts of ``k`` with accumulators and factors
-    of their own (groups of weights, sides of a split shortcut).
+    of their own (groups of weights, sides of a split shortcut). ``conv`` is None for a linear layer and
+    for attention.
     """
 
     m: int
@@ -42,6 +60,7 @@ class MatrixWork:
     w_multiplier_bits: int
     accumulator_bits: int
     segments: int = 1
+    conv: ConvWork | None = None
 
     @property
     def macs(self) -> int:
@@ -71,6 +90,18 @@ class HadamardWork:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Variant:
+    """Another realisation of a layer's single Hadamard that gives the same sums: what it changes."""
+
+    matrix: MatrixWork
+    hadamard: tuple[HadamardWork, ...]
+    weights: TensorUse | None
+    vector: Mapping[str, int]
+    table_bytes: float
+    table_bytes_all_steps: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class LayerRecord:
     """Everything that the cost model needs of one executed node.
 
@@ -78,7 +109,9 @@ class LayerRecord:
     (elements, both passes are the machine's business), ``activation``, ``softmax``, ``rescale``,
     ``copy``, ``table``. ``weights`` is None for a layer without weights. ``table_bytes`` are scale,
     zero-point, bias and look-up tables that this layer reads in one step; ``table_bytes_all_steps``
-    what the whole per-timestep table takes in memory.
+    what the whole per-timestep table takes in memory. ``realisation`` says how the layer's transform is
+    executed: ``runtime``, ``fold``, ``parity`` or ``double``, None without one; ``variants`` are the other
+    realisations that give the same codes, by name.
     """
 
     name: str
@@ -89,9 +122,11 @@ class LayerRecord:
     weights: TensorUse | None = None
     matrix: MatrixWork | None = None
     hadamard: tuple[HadamardWork, ...] = ()
-    vector: Mapping[str, int] = field(default_factory=lambda: MappingProxyType({}))
+    vector: Mapping[str, int] = field(default_factory=dict)
     table_bytes: float = 0.0
     table_bytes_all_steps: float = 0.0
+    realisation: str | None = None
+    variants: Mapping[str, Variant] = field(default_factory=dict)
 
     @property
     def macs(self) -> int:

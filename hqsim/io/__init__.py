@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hqsim.io.atomic import new_folder, write_bytes_atomic, write_text_atomic
+    from hqsim.io.cache import cache_folder
     from hqsim.io.manifest import Manifest, sha256_file, verify_manifest, write_manifest
     from hqsim.io.packing import pack_codes, packed_size_bytes, unpack_codes
     from hqsim.io.tensors import read_tensors, write_tensors
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Manifest",
     "YamlDocument",
+    "cache_folder",
     "load_yaml",
     "new_folder",
     "pack_codes",
@@ -37,6 +39,7 @@ __all__ = [
 _HOME = {
     "Manifest": "manifest",
     "YamlDocument": "yaml",
+    "cache_folder": "cache",
     "load_yaml": "yaml",
     "new_folder": "atomic",
     "pack_codes": "packing",

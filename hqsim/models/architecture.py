@@ -1,19 +1,13 @@
-"""Diffusers architectures without their weights: how each class is built, called and captured."""
+"""Diffusers architectures without their weights: what a capture gives, and its form as JSON."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Self
 
-import numpy as np
-
-from hqsim.errors import InputError, UnsupportedError
 from hqsim.graph import Graph
-
-if TYPE_CHECKING:
-    from torch import nn
 
 FOLDERS = {
     "UNet2DModel": "unet",
@@ -25,123 +19,84 @@ CONTEXT = "context.weight"
 """Name of the table ``[rows, tokens, dim]`` that stands for the text encoder or class embedder."""
 
 
-@dataclass(frozen=True)
-class Architecture:
-    """A model without weights.
+@dataclass(frozen=True, kw_only=True)
+class Blueprint:
+    """Everything that decides an architecture.
 
-    ``module`` lies on the meta device; ``constants`` are the buffers that its graph reads and that are no
-    part of a weights file; ``rows`` is the number of labels, the one for "no class" included (0 without).
+    ``class_name`` and ``config`` are a class of ``FOLDERS`` and its ``config.json``; ``context`` is the shape
+    ``[rows, tokens, dim]`` of the context table of a ``UNet2DConditionModel``; ``train_timesteps`` counts the
+    rows of the sinusoid table.
     """
 
-    module: nn.Module
+    class_name: str
+    config: Mapping[str, Any]
+    context: tuple[int, int, int] | None
+    train_timesteps: int
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the blueprint as plain JSON values."""
+        return {
+            "class_name": self.class_name,
+            "config": {
+                key: list(value) if isinstance(value, tuple) else value for key, value in self.config.items()
+            },
+            "context": list(self.context) if self.context else None,
+            "train_timesteps": self.train_timesteps,
+        }
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A tensor of a weights file: its role (``product``, ``bias``, ``norm``, ``embedding``, ``buffer``)."""
+
+    role: str
+    shape: tuple[int, ...]
+
+    @property
+    def elements(self) -> int:
+        """Number of elements."""
+        return math.prod(self.shape)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Architecture:
+    """A captured model without weights.
+
+    ``parameters`` are the tensors of its weights file by name; ``constants`` names the buffers that its graph
+    reads beside them; ``rows`` is the number of labels, the one for "no class" included (0 without).
+    """
+
     graph: Graph
-    constants: Mapping[str, np.ndarray]
+    parameters: Mapping[str, Parameter]
+    constants: tuple[str, ...]
     sample_shape: tuple[int, int, int]
     rows: int
 
+    @property
+    def parameter_count(self) -> int:
+        """Number of weights, as the framework counts them: without buffers, without the context's table."""
+        return sum(one.elements for one in self.parameters.values() if one.role != "buffer")
 
-def build(
-    class_name: str, config: Mapping[str, Any], *, context: Sequence[int] | None, train_timesteps: int
-) -> Architecture:
-    """Instantiate and capture a diffusers class.
-
-    Parameters
-    ----------
-    class_name, config
-        A class of ``FOLDERS`` and its ``config.json``.
-    context
-        Shape ``[rows, tokens, dim]`` of the context table of a ``UNet2DConditionModel``.
-    train_timesteps
-        Rows of the sinusoid table.
-
-    Raises
-    ------
-    InputError
-        Labels and context that do not go together.
-    UnsupportedError
-        An option or an operator that hqsim does not have.
-    """
-    from hqsim.graph.capture import capture
-
-    module, buffers = _without_weights(class_name, config)
-    rows = _label_rows(class_name, module.config)
-    if context is not None and rows not in (0, context[0]):
-        raise InputError(
-            f"{class_name}: got {rows} class embeddings and {context[0]} rows of context; give one row per "
-            "label"
-        )
-    size = module.config.sample_size
-    height, width = (size, size) if isinstance(size, int) else size
-    sample_shape = (module.config.in_channels, height, width)
-    graph = capture(
-        module,
-        _example(class_name, sample_shape, rows=rows, context=context),
-        train_timesteps=train_timesteps,
-        context_rows=context[0] if context else 0,
-        channels=sample_shape[0],
-    )
-    used = {name for node in graph for name in node.parameters.values()} - module.state_dict().keys()
-    return Architecture(
-        module=module,
-        graph=graph,
-        constants={name: buffers[name] for name in sorted(used) if name in buffers},
-        sample_shape=sample_shape,
-        rows=context[0] if context else rows,
-    )
-
-
-def _without_weights(class_name: str, config: Mapping[str, Any]) -> tuple[Any, dict[str, np.ndarray]]:
-    """The module on the meta device, and its buffers with their values."""
-    import diffusers
-
-    with _parameters_on_meta():
-        module = getattr(diffusers, class_name).from_config(dict(config)).eval()
-    buffers = {name: buffer.numpy() for name, buffer in module.named_buffers()}
-    return module.to("meta"), buffers
-
-
-@contextmanager
-def _parameters_on_meta() -> Iterator[None]:
-    """Modules made in here have no memory for their parameters; their buffers are real."""
-    from torch import nn
-
-    register = nn.Module.register_parameter
-
-    def on_meta(self: nn.Module, name: str, param: nn.Parameter | None) -> None:
-        register(self, name, None if param is None else nn.Parameter(param.to("meta")))
-
-    nn.Module.register_parameter = on_meta  # type: ignore[method-assign]
-    try:
-        yield
-    finally:
-        nn.Module.register_parameter = register  # type: ignore[method-assign]
-
-
-def _label_rows(class_name: str, config: Any) -> int:
-    if class_name == "DiTTransformer2DModel":
-        return config.num_embeds_ada_norm + 1
-    if config.class_embed_type is not None:
-        raise UnsupportedError(
-            f"{class_name}: class_embed_type: got '{config.class_embed_type}', supported: null"
-        )
-    return config.num_class_embeds or 0
-
-
-def _example(
-    class_name: str, sample_shape: tuple[int, int, int], *, rows: int, context: Sequence[int] | None
-) -> dict[str, Any]:
-    import torch
-
-    from hqsim.graph.capture import BATCH
-
-    sample = "hidden_states" if class_name == "DiTTransformer2DModel" else "sample"
-    with torch.device("meta"):
-        example = {
-            sample: torch.zeros(BATCH, *sample_shape),
-            "timestep": torch.zeros(BATCH, dtype=torch.int64),
+    def to_json(self) -> dict[str, Any]:
+        """Return the architecture as plain JSON values."""
+        return {
+            "sample_shape": list(self.sample_shape),
+            "rows": self.rows,
+            "parameters": {name: [one.role, *one.shape] for name, one in self.parameters.items()},
+            "constants": list(self.constants),
+            "graph": self.graph.to_json(),
         }
-        if rows:
-            example["class_labels"] = torch.zeros(BATCH, dtype=torch.int64)
-        if context:
-            example["encoder_hidden_states"] = torch.zeros(BATCH, *context[1:])
-    return example
+
+    @classmethod
+    def from_json(cls, record: Mapping[str, Any]) -> Self:
+        """Undo :meth:`to_json`; a record of another form is a KeyError, a TypeError or a ValueError."""
+        channels, height, width = record["sample_shape"]
+        return cls(
+            graph=Graph.from_json(record["graph"]),
+            parameters={
+                name: Parameter(role, tuple(shape)) for name, (role, *shape) in record["parameters"].items()
+            },
+            constants=tuple(record["constants"]),
+            sample_shape=(channels, height, width),
+            rows=record["rows"],
+        )

@@ -13,10 +13,13 @@ import numpy as np
 
 from hqsim.errors import InputError, UnsupportedError, unknown_name
 from hqsim.io import read_tensors, sha256_file
-from hqsim.models.architecture import CONTEXT, FOLDERS, Architecture, build
+from hqsim.models.architecture import CONTEXT, FOLDERS, Architecture, Blueprint
+from hqsim.models.build import Constants
+from hqsim.models.captured import captured, shipped
 from hqsim.models.model import Model
 from hqsim.models.published import PUBLISHED
-from hqsim.models.schedule import schedule_from_config
+from hqsim.models.schedule import Schedule, schedule_from_config
+from hqsim.ops.records import macs_by_layer
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 WEIGHTS = "diffusion_pytorch_model.safetensors"
@@ -38,44 +41,46 @@ class ModelInfo:
 class _Embedded:
     """A model whose weights ship with hqsim: how it is sampled, and the hash of its weights file."""
 
-    info: ModelInfo
+    description: str
     guidance: float
     sha256: str
 
 
 _EMBEDDED = {
     "digits": _Embedded(
-        info=ModelInfo(
-            name="digits",
-            kind="UNet2DModel",
-            parameters=1_806_529,
-            macs=305_385_472,
-            embedded=True,
-            description="class-conditional UCI digits, 32 x 32, 20 DDIM steps with guidance",
-        ),
+        description="class-conditional UCI digits, 32 x 32, 20 DDIM steps with guidance",
         guidance=1.5,
         sha256="37a8bd6d1b01c660f2b189a7f1684248a967086a5de80b13b9f32dd1739c7a14",
     )
 }
 
 
+def blueprints() -> dict[str, Blueprint]:
+    """Return what every built-in model is captured from, those with weights first."""
+    embedded = {name: _read_folder(CHECKPOINTS / name)[0] for name in _EMBEDDED}
+    return embedded | {name: model.blueprint() for name, model in PUBLISHED.items()}
+
+
 def list_models() -> list[ModelInfo]:
-    """Return the built-in models: those with weights first."""
-    published = [
-        ModelInfo(
-            name=name,
-            kind=model.class_name,
-            parameters=model.parameters,
-            macs=model.macs,
-            embedded=False,
-            description=model.description,
-        )
-        for name, model in PUBLISHED.items()
-    ]
-    return [*(embedded.info for embedded in _EMBEDDED.values()), *published]
+    """Return the built-in models: those with weights first. MACs are of one step and one image."""
+    descriptions = {name: model.description for name, model in _EMBEDDED.items()}
+    descriptions |= {name: model.description for name, model in PUBLISHED.items()}
+    return [_info(name, blueprint, descriptions[name]) for name, blueprint in blueprints().items()]
 
 
-def load_model(name_or_path: str | Path) -> Model:
+def _info(name: str, blueprint: Blueprint, description: str) -> ModelInfo:
+    architecture = shipped(name)
+    return ModelInfo(
+        name=name,
+        kind=blueprint.class_name,
+        parameters=architecture.parameter_count,
+        macs=sum(macs_by_layer(architecture.graph).values()),
+        embedded=name in _EMBEDDED,
+        description=description,
+    )
+
+
+def load_model(name_or_path: str | Path, *, weights: bool = True) -> Model:
     """Return a float model: a built-in name, or a local diffusers folder with its scheduler.
 
     Parameters
@@ -85,6 +90,9 @@ def load_model(name_or_path: str | Path) -> Model:
         folder that holds ``unet/`` or ``transformer/``, and ``scheduler/``, as diffusers writes them. The
         folder of a ``UNet2DConditionModel`` holds ``context.safetensors`` too: ``context.weight``
         ``[rows, tokens, dim]``, one row per prompt or class, the last one for the empty prompt.
+    weights
+        Without them a folder's weights file is not read and need not exist: enough for an estimate. The
+        model then has no parameters and an empty digest.
 
     Raises
     ------
@@ -101,7 +109,7 @@ def load_model(name_or_path: str | Path) -> Model:
     folder = Path(name_or_path)
     if not folder.is_dir():
         raise unknown_name("model", name, [*_EMBEDDED, *PUBLISHED, "a diffusers folder"])
-    return _load_folder(folder, name=folder.resolve().name, source=str(folder.resolve()))
+    return _load_folder(folder, name=folder.resolve().name, source=str(folder.resolve()), weights=weights)
 
 
 def _load_embedded(name: str) -> Model:
@@ -114,11 +122,48 @@ def _load_embedded(name: str) -> Model:
             f"{weights}: sha256 is {found[:12]}, expected {embedded.sha256[:12]}: the file is damaged or was "
             "changed; install hqsim again, or load other weights as a diffusers folder"
         )
-    return _load_folder(CHECKPOINTS / name, name=name, source=name, guidance=embedded.guidance)
+    return _load_folder(
+        CHECKPOINTS / name, name=name, source=name, guidance=embedded.guidance, architecture=shipped(name)
+    )
 
 
-def _load_folder(folder: Path, *, name: str, source: str, guidance: float = 1.0) -> Model:
-    part = folder / ("transformer" if (folder / "transformer").is_dir() else "unet")
+def _load_folder(
+    folder: Path,
+    *,
+    name: str,
+    source: str,
+    guidance: float = 1.0,
+    architecture: Architecture | None = None,
+    weights: bool = True,
+) -> Model:
+    blueprint, schedule, context = _read_folder(folder)
+    architecture = architecture or captured(blueprint)
+    parameters: Mapping[str, np.ndarray] = {}
+    digest = ""
+    if weights:
+        path = _part(folder) / WEIGHTS
+        stored, _ = read_tensors(path)
+        _check_fit(architecture, stored, path)
+        tables = {} if context is None else {CONTEXT: context}
+        parameters = {**stored, **Constants(architecture.constants, blueprint), **tables}
+        digest = _digest(path, context)
+    return Model(
+        name=name,
+        source=source,
+        graph=architecture.graph,
+        parameters=parameters,
+        schedule=schedule,
+        digest=digest,
+        sample_shape=architecture.sample_shape,
+        classes=max(architecture.rows - 1, 0),
+        null_label=architecture.rows - 1 if architecture.rows else None,
+        guidance=guidance,
+    )
+
+
+def _read_folder(folder: Path) -> tuple[Blueprint, Schedule, np.ndarray | None]:
+    """What a diffusers folder says of its model, weights apart."""
+    part = _part(folder)
     config = _read_json(part / "config.json")
     schedule = schedule_from_config(
         _read_json(folder / "scheduler" / "scheduler_config.json"),
@@ -129,35 +174,22 @@ def _load_folder(folder: Path, *, name: str, source: str, guidance: float = 1.0)
         known = ", ".join(f"'{class_name}'" for class_name in FOLDERS)
         raise UnsupportedError(f"{part / 'config.json'}: _class_name: got {kind!r}, supported: {known}")
     context = _read_context(folder) if kind == "UNet2DConditionModel" else None
-    parameters, _ = read_tensors(part / WEIGHTS)
-    architecture = build(
-        kind,
-        config,
-        context=context.shape if context is not None else None,
+    blueprint = Blueprint(
+        class_name=kind,
+        config=config,
+        context=None if context is None else context.shape,
         train_timesteps=schedule.train_timesteps,
     )
-    _check_fit(architecture, parameters, part / WEIGHTS)
-    return Model(
-        name=name,
-        source=source,
-        graph=architecture.graph,
-        parameters={
-            **parameters,
-            **architecture.constants,
-            **({CONTEXT: context} if context is not None else {}),
-        },
-        schedule=schedule,
-        digest=_digest(part / WEIGHTS, context),
-        sample_shape=architecture.sample_shape,
-        classes=max(architecture.rows - 1, 0),
-        null_label=architecture.rows - 1 if architecture.rows else None,
-        guidance=guidance,
-    )
+    return blueprint, schedule, context
+
+
+def _part(folder: Path) -> Path:
+    return folder / ("transformer" if (folder / "transformer").is_dir() else "unet")
 
 
 def _check_fit(architecture: Architecture, parameters: Mapping[str, np.ndarray], weights: Path) -> None:
     """Refuse a weights file that does not fit its configuration, naming the first tensor."""
-    expected = {key: tuple(value.shape) for key, value in architecture.module.state_dict().items()}
+    expected = {key: parameter.shape for key, parameter in architecture.parameters.items()}
     found = {key: value.shape for key, value in parameters.items()}
     wrong = sorted(key for key in expected.keys() | found.keys() if expected.get(key) != found.get(key))
     if wrong:

@@ -11,7 +11,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from hqsim.models.architecture import CONTEXT, build
+from hqsim.models.architecture import CONTEXT, Blueprint
+from hqsim.models.build import Constants
+from hqsim.models.captured import shipped
 from hqsim.models.model import Model
 from hqsim.models.random_weights import RandomParameters
 from hqsim.models.schedule import schedule_from_config
@@ -19,11 +21,7 @@ from hqsim.models.schedule import schedule_from_config
 
 @dataclass(frozen=True, kw_only=True)
 class Published:
-    """One published model.
-
-    ``parameters`` and ``macs`` (one step, one image, attention products included) are those of the diffusers
-    class; ``context`` is the shape ``[rows, tokens, dim]`` of the table beside it.
-    """
+    """One published model; ``context`` is the shape ``[rows, tokens, dim]`` of the table beside it."""
 
     class_name: str
     description: str
@@ -35,31 +33,36 @@ class Published:
     alpha_to_one: bool = True
     context: tuple[int, int, int] | None = None
     guidance: float = 1.0
-    parameters: int
-    macs: int
 
     def load(self, name: str) -> Model:
         """Return the captured model; its weights are made when they are read."""
-        schedule = schedule_from_config(self.scheduler(), name)
-        architecture = build(
-            self.class_name, self.config, context=self.context, train_timesteps=schedule.train_timesteps
-        )
+        architecture = shipped(name)
         parameters = RandomParameters(
-            architecture.module,
+            architecture.parameters,
             tables={CONTEXT: self.context} if self.context else {},
-            constants=architecture.constants,
+            constants=Constants(architecture.constants, self.blueprint()),
         )
         return Model(
             name=name,
             source=name,
             graph=architecture.graph,
             parameters=parameters,
-            schedule=schedule,
+            schedule=schedule_from_config(self.scheduler(), name),
             digest=parameters.digest,
             sample_shape=architecture.sample_shape,
             classes=max(architecture.rows - 1, 0),
             null_label=architecture.rows - 1 if architecture.rows else None,
             guidance=self.guidance,
+        )
+
+    def blueprint(self) -> Blueprint:
+        """Return what the model is captured from."""
+        scheduler = self.scheduler()
+        return Blueprint(
+            class_name=self.class_name,
+            config=self.config,
+            context=self.context,
+            train_timesteps=scheduler["num_train_timesteps"],
         )
 
     def scheduler(self) -> dict[str, Any]:
@@ -95,8 +98,6 @@ PUBLISHED = {
         betas=(0.0015, 0.0195),
         context=(1001, 1, 512),
         guidance=3.0,
-        parameters=400_920_579,
-        macs=104_227_160_064,
     ),
     "ldm4-bedrooms": Published(
         class_name="UNet2DModel",
@@ -114,8 +115,6 @@ PUBLISHED = {
         },
         beta_schedule="scaled_linear",
         betas=(0.0015, 0.0195),
-        parameters=274_056_163,
-        macs=101_200_031_744,
     ),
     "ldm8-churches": Published(
         class_name="UNet2DModel",
@@ -137,8 +136,6 @@ PUBLISHED = {
         },
         beta_schedule="scaled_linear",
         betas=(0.0015, 0.0155),
-        parameters=294_965_380,
-        macs=20_923_588_608,
     ),
     "dit-xl-2": Published(
         class_name="DiTTransformer2DModel",
@@ -156,8 +153,6 @@ PUBLISHED = {
         beta_schedule="linear",
         betas=(0.0001, 0.02),
         guidance=4.0,
-        parameters=749_826_464,
-        macs=118_665_216_000,
     ),
     "sd15": Published(
         class_name="UNet2DConditionModel",
@@ -180,7 +175,5 @@ PUBLISHED = {
         alpha_to_one=False,
         context=(5, 77, 768),
         guidance=7.5,
-        parameters=859_520_964,
-        macs=401_636_720_640,
     ),
 }

@@ -7,12 +7,10 @@ import math
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from torch import nn
+from hqsim.models.architecture import Parameter
 
 SEED = 0
 
@@ -34,8 +32,8 @@ class RandomParameters(Mapping[str, np.ndarray]):
 
     Parameters
     ----------
-    module
-        The architecture, on any device.
+    parameters
+        Shapes and roles; buffers are left out.
     tables
         Shapes of further tables by name.
     constants
@@ -44,16 +42,16 @@ class RandomParameters(Mapping[str, np.ndarray]):
 
     def __init__(
         self,
-        module: nn.Module,
+        parameters: Mapping[str, Parameter],
         *,
         tables: Mapping[str, Sequence[int]],
         constants: Mapping[str, np.ndarray],
     ) -> None:
         self._constants = constants
         self._laws = {name: _Uniform(tuple(shape), 0.0, 1.0) for name, shape in tables.items()}
-        for path, layer in module.named_modules():
-            for role, parameter in layer.named_parameters(recurse=False):
-                self._laws[f"{path}.{role}"] = _law(layer, role, tuple(parameter.shape))
+        for name, parameter in parameters.items():
+            if parameter.role != "buffer":
+                self._laws[name] = _law(parameter)
 
     def __getitem__(self, name: str) -> np.ndarray:
         if name in self._constants:
@@ -77,13 +75,12 @@ class RandomParameters(Mapping[str, np.ndarray]):
         return hashlib.sha256(repr((SEED, sorted(self._laws.items()))).encode()).hexdigest()
 
 
-def _law(layer: nn.Module, role: str, shape: tuple[int, ...]) -> _Uniform:
-    from torch import nn
-
-    if role == "bias":
+def _law(parameter: Parameter) -> _Uniform:
+    shape = parameter.shape
+    if parameter.role == "bias":
         return _Uniform(shape, 0.0, 0.1)
-    if isinstance(layer, nn.GroupNorm | nn.LayerNorm):
+    if parameter.role == "norm":
         return _Uniform(shape, 1.0, 0.2)
-    if isinstance(layer, nn.Embedding):
+    if parameter.role == "embedding":
         return _Uniform(shape, 0.0, 1.0)
     return _Uniform(shape, 0.0, math.sqrt(3.0 / math.prod(shape[1:])))

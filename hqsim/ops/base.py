@@ -9,8 +9,8 @@ Forms import their engine when they run, so that shape, width and work need neit
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 
@@ -45,13 +45,17 @@ class Preparation:
 
 @dataclass(frozen=True)
 class WorkContext:
-    """What a layer record needs beyond the node: the graph, formats (widths), the batch."""
+    """What a layer record needs beyond the node: the graph, formats (widths), the batch.
+
+    ``works`` remembers the work of products by shape: a UNet repeats its layers.
+    """
 
     graph: Graph
     formats: Mapping[str, Format]
     batch: int
     accumulator_bits: Mapping[str, int]
     table_steps: int = 1
+    works: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def use(self, name: str) -> TensorUse:
         """The tensor ``name`` as memories hold it; a view is the tensor that it looks at."""

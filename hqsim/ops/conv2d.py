@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from hqsim.graph import ConvWork
 from hqsim.ops.fused import Window, layer_sums, pack_segment
 from hqsim.ops.multiply import Multiply
 from hqsim.ops.sums import groups_of
@@ -110,6 +111,27 @@ class Conv2d(Multiply):
         groups = groups_of(node)
         channels = sum(context.graph[name].type.shape[0] for name in node.inputs)
         return height * width * context.batch, outputs // groups, kh * kw * channels // groups, groups
+
+    def conv_work(self, node, context):
+        """The convolution of the concatenated inputs."""
+        outputs, out_h, out_w = node.type.shape
+        _, kernel_h, kernel_w = node.attributes["kernel"]
+        shapes = [context.graph[name].type.shape for name in node.inputs]
+        stride = node.attributes["stride"]
+        return ConvWork(
+            kernel_h=kernel_h,
+            kernel_w=kernel_w,
+            stride_h=stride,
+            stride_w=stride,
+            in_h=shapes[0][1],
+            in_w=shapes[0][2],
+            out_h=out_h,
+            out_w=out_w,
+            in_channels=sum(shape[0] for shape in shapes),
+            out_channels=outputs,
+            groups=groups_of(node),
+            batch=context.batch,
+        )
 
     def parity_terms(self, node, transform, context):
         """Along channels one term per tap and block, along the width one per row of taps and block met."""

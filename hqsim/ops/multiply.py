@@ -9,14 +9,14 @@ finer than one accumulator step at low widths.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
 
 from hqsim.errors import NumericsError
-from hqsim.graph import LayerRecord, MatrixWork, Node, TensorUse
+from hqsim.graph import ConvWork, HadamardWork, LayerRecord, MatrixWork, Node, TensorUse, Variant
 from hqsim.numerics import (
     AccumulatorBound,
     Format,
@@ -34,12 +34,15 @@ from hqsim.ops.fused import Finished, PackedLayer, Rescale, Window, multiply_lay
 from hqsim.ops.operand import operand_dtype
 from hqsim.ops.quantize import FACTOR_BYTES, dense_transform, hadamard_work, transform_of
 from hqsim.ops.realisation import (
+    alternatives,
     folds,
     has_parity,
     inverse_of,
     is_double,
     multiplier_bits,
     multiplier_range,
+    realisation_of,
+    realised,
 )
 from hqsim.ops.segments import segments_of
 from hqsim.ops.sums import Summing, folded_exact, folded_integer, groups_of
@@ -58,6 +61,10 @@ class Multiply(Summing):
     def matrix_work(self, node: Node, context: WorkContext) -> tuple[int, int, int, int]:
         """Return ``(m, n, k, count)`` of the layer."""
         raise NotImplementedError(self.name)
+
+    def conv_work(self, node: Node, context: WorkContext) -> ConvWork | None:
+        """Return the convolution behind the product, None when it is none."""
+        return None
 
     def parity_terms(self, node: Node, transform: Transform, context: WorkContext) -> int:
         """Return the additions of the parity term: one per output and block that its weights meet."""
@@ -236,38 +243,80 @@ class Multiply(Summing):
         return array.reshape(int(np.prod(shape[:axis])), shape[axis], inner)
 
     def record(self, node: Node, context: WorkContext) -> LayerRecord:
-        """Inverse blocks, products, one requantization per output and segment, weights and tables."""
-        record = self.vector_record(node, context)
+        """Return the layer's work as it is realised, and that of its other realisations beside it."""
+        own, works = realisation_of(node), self._works(node, context)
+        work = works[own]
+        variants = {
+            name: Variant(
+                matrix=other.matrix,
+                hadamard=other.hadamard,
+                weights=_weights(node, other.matrix),
+                vector=other.vector,
+                table_bytes=other.table_bytes(1),
+                table_bytes_all_steps=other.table_bytes(context.table_steps),
+            )
+            for name, other in works.items()
+            if name is not None and name != own
+        }
+        return replace(
+            self.vector_record(node, context),
+            weights=_weights(node, work.matrix),
+            matrix=work.matrix,
+            hadamard=work.hadamard,
+            vector=work.vector,
+            realisation=own,
+            variants=variants,
+            table_bytes=work.table_bytes(1),
+            table_bytes_all_steps=work.table_bytes(context.table_steps),
+        )
+
+    def _works(self, node: Node, context: WorkContext) -> Mapping[str | None, _Work]:
+        """Work by realisation, the layer's own among them; layers that differ in names alone share it."""
+        key = (
+            node.op,
+            node.type,
+            tuple(node.attributes.items()),
+            tuple((context.graph[name].type, context.formats[name]) for name in node.inputs),
+            context.accumulator_bits.get(node.name),
+        )
+        if key not in context.works:
+            nodes = {realisation_of(node): node} | {name: realised(node, name) for name in alternatives(node)}
+            context.works[key] = {name: self._work(other, context) for name, other in nodes.items()}
+        return context.works[key]
+
+    def _work(self, node: Node, context: WorkContext) -> _Work:
+        """Inverse blocks, products, one requantization per output and segment, tables.
+
+        A proved accumulator width holds for every realisation: their sums are the same.
+        """
         m, n, k, count = self.matrix_work(node, context)
         operands = [context.formats[name] for name in node.inputs]
+        types = [context.graph[name].type for name in node.inputs]
         reaches = [max(-low, high) for low, high in (multiplier_range(node, operand) for operand in operands)]
-        weights, segments, channels, table_bytes = None, 1, 1, FACTOR_BYTES
-        transform = transform_of(node)
+        transform, inverse, accumulator = transform_of(node), inverse_of(node), accumulator_of(node)
+        segments, channels, step_bytes = 1, 1, FACTOR_BYTES
         if "weight" in node.parameters:
             axis = self.channel_axis - 1 if self.channel_axis > 0 else -1
-            depth = sum(context.graph[name].type.shape[axis] for name in node.inputs) // groups_of(node)
+            depth = sum(type_.shape[axis] for type_ in types) // groups_of(node)
             parts = segments_of(node, depth)
             segments, channels = len(parts), n * count
             growth = transform.order if transform and folds(node) else 0
             w_bits = node.integer("weight_bits") + growth
-            weights = TensorUse(name=node.parameters["weight"], elements=n * k * count, bits=w_bits)
             longest = max(part.length for part in parts)
             w_reach = ((1 << (node.integer("weight_bits") - 1)) - 1) << growth
             worst = max(reaches) * (k // depth * longest) * w_reach
-            table_bytes += 2.0 * (segments - 1)
-            if inverse_of(node) is None and not operands[0].signed:
-                table_bytes += WORD_BYTES * segments
+            step_bytes += 2.0 * (segments - 1)
+            if inverse is None and not operands[0].signed:
+                step_bytes += WORD_BYTES * segments
         else:
             w_bits = operands[1].bits
             worst = reaches[0] * k * reaches[1]
-        bits, accumulator = signed_bits(-worst, worst), accumulator_of(node)
-        bits = context.accumulator_bits.get(node.name, bits)
-        vector = {"requantize": record.output.elements * segments}
+        bits = context.accumulator_bits.get(node.name, signed_bits(-worst, worst))
+        vector = {"requantize": node.type.elements * context.batch * segments}
         if transform and has_parity(node):
             vector["add"] = self.parity_terms(node, transform, context)
-        return replace(
-            record,
-            weights=weights,
+        elements = sum(type_.elements for type_ in types) * context.batch
+        return _Work(
             matrix=MatrixWork(
                 m=m,
                 n=n,
@@ -279,14 +328,36 @@ class Multiply(Summing):
                 w_multiplier_bits=w_bits,
                 accumulator_bits=min(bits, accumulator.bits) if accumulator else bits,
                 segments=segments,
+                conv=self.conv_work(node, context),
             ),
-            hadamard=()
-            if inverse_of(node) is None
-            else hadamard_work(node, sum(use.elements for use in record.inputs), "inverse"),
+            hadamard=hadamard_work(node, elements, "inverse") if inverse else (),
             vector=vector,
-            table_bytes=(table_bytes + WORD_BYTES) * channels,
-            table_bytes_all_steps=(table_bytes * context.table_steps + WORD_BYTES) * channels,
+            shared_bytes=WORD_BYTES * channels,
+            step_bytes=step_bytes * channels,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Work:
+    """What one realisation of a product takes: its tables have bytes that all timesteps share and others."""
+
+    matrix: MatrixWork
+    hadamard: tuple[HadamardWork, ...]
+    vector: Mapping[str, int]
+    shared_bytes: float
+    step_bytes: float
+
+    def table_bytes(self, steps: int) -> float:
+        """Return the bytes of the tables of ``steps`` steps."""
+        return self.shared_bytes + self.step_bytes * steps
+
+
+def _weights(node: Node, matrix: MatrixWork) -> TensorUse | None:
+    """The weights as memories hold them, None for a product of two activations."""
+    if "weight" not in node.parameters:
+        return None
+    elements = matrix.n * matrix.k * matrix.count
+    return TensorUse(name=node.parameters["weight"], elements=elements, bits=matrix.w_storage_bits)
 
 
 def sum_bits(bounds: Sequence[AccumulatorBound]) -> int:

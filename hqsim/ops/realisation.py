@@ -11,9 +11,12 @@ The three forms of the single transform give the same sums. What holds of ranges
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from types import MappingProxyType
 
 from hqsim.graph import Node
 from hqsim.numerics import Format, Transform, operand_range, signed_bits
+from hqsim.ops.accumulator import accumulator_of
 from hqsim.ops.quantize import transform_of
 
 
@@ -30,6 +33,45 @@ def folds(node: Node) -> bool:
 def has_parity(node: Node) -> bool:
     """Whether the operand is multiplied as twice its half and one parity bit per block."""
     return node.attributes.get("hadamard_realisation") == "parity" and transform_of(node) is not None
+
+
+def can_fold(node: Node) -> bool:
+    """Whether a fold exists: it mixes the weights of a block, along channels, where no group cuts a block."""
+    group_size, sides = node.attributes.get("group_size"), node.attributes.get("sides")
+    cut = False
+    if isinstance(group_size, int) and group_size % (1 << node.integer("hadamard_order")):
+        cut = not isinstance(sides, tuple) or group_size < max(sides)
+    return node.attributes["hadamard_axis"] == "channel" and not cut
+
+
+def realised(node: Node, realisation: str) -> Node:
+    """Return the product with another realisation of its single transform."""
+    attributes = {**node.attributes, "hadamard_realisation": realisation}
+    return replace(node, attributes=MappingProxyType(attributes))
+
+
+def realisation_of(node: Node) -> str | None:
+    """Return ``runtime``, ``fold``, ``parity`` or ``double``, None without a transform."""
+    if transform_of(node) is None:
+        return None
+    return "double" if is_double(node) else str(node.attributes.get("hadamard_realisation", "runtime"))
+
+
+def alternatives(node: Node) -> tuple[str, ...]:
+    """Return the other realisations of a single transform that give the same codes.
+
+    Exact sums are the same under all three. A wrapping accumulator gives the same for all but parity, whose
+    two sums wrap apart; a saturating one clamps other partial sums under each.
+    """
+    own, accumulator = realisation_of(node), accumulator_of(node)
+    if own in (None, "double") or (accumulator and accumulator.saturates):
+        return ()
+    names = ["runtime", "fold"] if can_fold(node) else ["runtime"]
+    if accumulator is None:
+        names.append("parity")
+    elif own == "parity":
+        return ()
+    return tuple(name for name in names if name != own)
 
 
 def inverse_of(node: Node) -> Transform | None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from hqsim.graph import Graph, LayerRecord, TensorUse
 from hqsim.numerics import Format
-from hqsim.ops import OPERATORS, WorkContext
+from hqsim.ops import OPERATORS, Multiply, WorkContext
 
 
 def layer_records(
@@ -40,6 +41,20 @@ def layer_records(
     )
     records = [OPERATORS[node.op].record(node, context) for node in graph]
     return [record for record in records if record is not None] + _sampler_records(context, images, guided)
+
+
+def macs_by_layer(graph: Graph) -> dict[str, int]:
+    """Return the multiply-accumulates of every product of a graph, lowered or not, for one sample.
+
+    They follow from the shapes alone.
+    """
+    context = WorkContext(graph=graph, formats={}, batch=1, accumulator_bits={})
+    macs = {}
+    for node in graph:
+        operator = OPERATORS[node.op]
+        if isinstance(operator, Multiply):
+            macs[node.name] = math.prod(operator.matrix_work(node, context))
+    return macs
 
 
 def _sampler_records(context: WorkContext, images: int, guided: bool) -> list[LayerRecord]:

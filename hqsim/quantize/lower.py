@@ -18,6 +18,7 @@ from hqsim.graph import Graph, Node, TensorType
 from hqsim.graph.graph import Attribute
 from hqsim.numerics import Format, block_order
 from hqsim.ops import OPERATORS, Multiply
+from hqsim.ops.realisation import can_fold, realised
 from hqsim.ops.sums import groups_of
 from hqsim.quantize.recipe import AccumulatorModel, Hadamard, Recipe
 
@@ -55,8 +56,9 @@ def lower(graph: Graph, recipe: Recipe) -> Graph:
             carrier = Node(SAMPLE_CARRIER, "rescale", (node.name,), node.type, module=node.module)
             nodes += [node, carrier]
             continue
-        inputs = tuple(SAMPLE_CARRIER if name == "sample" else name for name in node.inputs)
-        node = replace(node, inputs=inputs)
+        if "sample" in node.inputs:
+            inputs = tuple(SAMPLE_CARRIER if name == "sample" else name for name in node.inputs)
+            node = replace(node, inputs=inputs)
         if node.op == "matmul":
             nodes += _lower_attention(node, graph, recipe)
         elif isinstance(OPERATORS[node.op], Multiply):
@@ -105,9 +107,10 @@ def _operand_format(node: Node, source: Format) -> Format:
 def _plans(graph: Graph, recipe: Recipe) -> dict[str, LayerPlan]:
     """Resolve the recipe's defaults and ordered rules for every layer with weights."""
     layers = [node for node in graph if isinstance(OPERATORS[node.op], Multiply) and node.op != "matmul"]
+    last = _origin(graph, graph.output)
     special = {
-        "@first": [node.name for node in layers if "sample" in node.inputs],
-        "@last": [node.name for node in layers if node.name == graph.output] or [layers[-1].name],
+        "@first": [node.name for node in layers if _origin(graph, node.inputs[0]) == "sample"],
+        "@last": [node.name for node in layers if node.name == last] or [layers[-1].name],
     }
     default = LayerPlan(
         weight_bits=recipe.weights.bits,
@@ -131,6 +134,13 @@ def _plans(graph: Graph, recipe: Recipe) -> dict[str, LayerPlan]:
         given = {field: choice for field, choice in asked.items() if choice is not None}
         plans |= {name: replace(plans[name], **given) for name in matched}
     return plans
+
+
+def _origin(graph: Graph, name: str) -> str:
+    """The layer or input that ``name`` comes from, through nodes of one input: scales, offsets, views."""
+    while len(graph[name].inputs) == 1 and not isinstance(OPERATORS[graph[name].op], Multiply):
+        name = graph[name].inputs[0]
+    return name
 
 
 def _lower_layer(node: Node, graph: Graph, plan: LayerPlan) -> list[Node]:
@@ -164,11 +174,14 @@ def _lower_layer(node: Node, graph: Graph, plan: LayerPlan) -> list[Node]:
         "group_size": plan.group_size,
         "sides": tuple(depths),
         **transform,
-        "hadamard_realisation": _realisation(node, plan, transform, depths),
         **_accumulator(plan.accumulator),
     }
     names = tuple(operand.name for operand in operands)
-    return [*operands, replace(node, inputs=names, attributes=MappingProxyType(attributes))]
+    product = replace(node, inputs=names, attributes=MappingProxyType(attributes))
+    realisation = plan.hadamard.realisation
+    if realisation == "fold" and not can_fold(product):
+        realisation = "runtime"
+    return [*operands, realised(product, realisation)]
 
 
 def _type(graph: Graph, name: str) -> TensorType:
@@ -198,16 +211,6 @@ def _transform(node: Node, plan: LayerPlan, depths: list[int], width: int) -> di
         "hadamard_order": order,
         "hadamard_signs": hadamard.signs,
     }
-
-
-def _realisation(node: Node, plan: LayerPlan, transform: Mapping[str, Attribute], depths: list[int]) -> str:
-    """A fold mixes the weights of a block: it exists along channels, where no group cuts a block."""
-    if plan.hadamard.realisation != "fold":
-        return plan.hadamard.realisation
-    order = transform["hadamard_order"]
-    assert isinstance(order, int)
-    cut = plan.group_size is not None and plan.group_size < max(depths) and plan.group_size % (1 << order)
-    return "runtime" if transform["hadamard_axis"] != "channel" or cut else "fold"
 
 
 def _accumulator(accumulator: AccumulatorModel) -> dict[str, Attribute]:

@@ -11,13 +11,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from hqsim.errors import InputError
-from hqsim.graph import Graph, Node, TensorType
+from hqsim.graph import Graph, Node
 from hqsim.io import (
     new_folder,
     read_tensors,
@@ -138,8 +137,7 @@ class QuantizedModel:
             "recipe": self.recipe.model_dump(mode="json"),
             "seed": self.seed,
             "timesteps": list(self.timesteps),
-            "output": self.graph.output,
-            "nodes": [_node_json(node) for node in self.graph],
+            **self.graph.to_json(),
             "formats": {name: format_.to_json() for name, format_ in self.formats.items()},
             "weights": {
                 name: {"shape": list(weight.shape), "bits": weight.bits}
@@ -211,7 +209,7 @@ def _assemble(config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Q
             schedule=schedule,
         ),
         recipe=Recipe.model_validate_json(json.dumps(config["recipe"])),
-        graph=Graph(nodes=tuple(_node(record) for record in config["nodes"]), output=config["output"]),
+        graph=Graph.from_json(config),
         formats=formats,
         weights={
             name: WeightCodes(
@@ -232,28 +230,3 @@ def _narrow(array: np.ndarray) -> np.ndarray:
         if np.iinfo(dtype).min <= low and high <= np.iinfo(dtype).max:
             return array.astype(dtype)
     return array
-
-
-def _node_json(node: Node) -> dict[str, Any]:
-    return {
-        "name": node.name,
-        "op": node.op,
-        "inputs": list(node.inputs),
-        "shape": list(node.type.shape),
-        "attributes": {key: list(v) if isinstance(v, tuple) else v for key, v in node.attributes.items()},
-        "parameters": dict(node.parameters),
-        "module": node.module,
-    }
-
-
-def _node(record: Mapping[str, Any]) -> Node:
-    attributes = {key: tuple(v) if isinstance(v, list) else v for key, v in record["attributes"].items()}
-    return Node(
-        name=record["name"],
-        op=record["op"],
-        inputs=tuple(record["inputs"]),
-        type=TensorType(tuple(record["shape"])),
-        attributes=MappingProxyType(attributes),
-        parameters=MappingProxyType(record["parameters"]),
-        module=record["module"],
-    )

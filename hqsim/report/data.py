@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from hqsim.errors import InputError
+
+if TYPE_CHECKING:
+    from hqsim.report.roofline import RooflinePanel
 
 Status = Literal["pass", "fail", "info"]
 Mode = Literal["teacher-forced", "free-running"]
@@ -96,6 +99,8 @@ class RunReport:
     totals
         One row per machine, its name in ``machine``. Columns ``energy_pj.<part>`` (for example
         ``energy_pj.dram``) make the energy breakdown.
+    rooflines
+        One panel per machine.
     quality
         One row per executor, metrics as columns.
     notes
@@ -117,6 +122,7 @@ class RunReport:
     step_layers: pd.DataFrame = field(default_factory=pd.DataFrame)
     layers: pd.DataFrame = field(default_factory=pd.DataFrame)
     totals: pd.DataFrame = field(default_factory=pd.DataFrame)
+    rooflines: tuple[RooflinePanel, ...] = ()
     quality: pd.DataFrame = field(default_factory=pd.DataFrame)
     notes: tuple[str, ...] = ()
     manifest: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))

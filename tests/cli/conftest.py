@@ -60,11 +60,29 @@ class FakeVerdict:
 
 
 class FakeEstimate:
+    """A step of a convolution (a quarter of the time) and a norm."""
+
     def __init__(self, factor: float) -> None:
-        self.layers = pd.DataFrame({"layer": ["conv_in", "mid"], "cycles": [100, 200]})
+        self.layers = pd.DataFrame(
+            {
+                "name": ["conv_in", "mid"],
+                "op": ["conv2d", "group_norm"],
+                "macs": [1000, 0],
+                "cycles": [100, 300],
+                "latency_s": [0.5e-3, 1.5e-3],
+                "energy_pj": [3e7, 7e7],
+                "dram_bytes": [10, 20],
+                "storage_bits_a": pd.array([4, None], dtype="Int64"),
+                "storage_bits_w": pd.array([8, None], dtype="Int64"),
+                "multiplier_bits_a": pd.array([9, None], dtype="Int64"),
+                "multiplier_bits_w": pd.array([8, None], dtype="Int64"),
+                "bound_by": ["dram", "matrix"],
+            }
+        )
         self.total = {
             "latency_s": 2e-3 * factor,
             "bound_by": "matrix",
+            "assumed_energy_share": 0.02,
             "run": {
                 "steps": 20,
                 "latency_s": 30e-3 * factor,
@@ -85,6 +103,7 @@ class World:
     calls: list[tuple[str, tuple[Any, ...], dict[str, Any]]] = field(default_factory=list)
     verdict: FakeVerdict = field(default_factory=FakeVerdict)
     fault: BaseException | None = None
+    refusals: dict[str, str] = field(default_factory=dict)
 
     def recorder(self, name: str, answer: Callable[..., Any]) -> Callable[..., Any]:
         def call(*args: Any, **kwargs: Any) -> Any:
@@ -107,8 +126,8 @@ class World:
         return next((args, kwargs) for called, args, kwargs in reversed(self.calls) if called == name)
 
 
-def _lookup(kind: str, known: tuple[str, ...]) -> Callable[[Any], str]:
-    def look(name: Any) -> str:
+def _lookup(kind: str, known: tuple[str, ...]) -> Callable[..., str]:
+    def look(name: Any, **_: Any) -> str:
         if name not in known:
             raise unknown_name(kind, str(name), known)
         return f"loaded {name}"
@@ -160,7 +179,15 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
             "list_hardware": lambda: list(MACHINES),
         },
         "hqsim.analysis.estimate": {
-            "estimate": lambda _, name, **__: FakeEstimate(1.0 + MACHINES.index(name)),
+            "compare": lambda _, machines, **__: SimpleNamespace(
+                estimates={
+                    name: FakeEstimate(1.0 + MACHINES.index(name))
+                    for name in machines
+                    if name not in world.refusals
+                },
+                refusals={name: world.refusals[name] for name in machines if name in world.refusals},
+            ),
+            "guidance_of": lambda _, guidance: 3.0 if guidance is None else guidance,
         },
         "hqsim.analysis.demo": {"run_demo": _demo},
     }

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-WORK = {"quantize", "simulate", "verify", "estimate", "run_demo"}
+WORK = {"quantize", "simulate", "verify", "compare", "run_demo"}
 
 
 def _verbs_with_out(quantized, out):
@@ -84,6 +84,18 @@ def test_a_folder_below_a_file_is_refused(hqsim, world, tmp_path):
         (["demo", "--recipe", "hqdm-w4a", "--out", "never-made"], r"unknown recipe 'hqdm-w4a'; .*"),
         (["models", "--json", "/no/such/folder/x.json"], r"--json /no/such/folder/x\.json: the folder .*"),
         (["estimate", "digits", "--hardware", "h200", "--csv", "."], r"--csv \.: is a folder; .*"),
+        (
+            ["estimate", "digits", "--hardware", "h200", "--timeline", "/no/such/t.json"],
+            r"--timeline /no/such/t\.json: the folder '/no/such' does not exist; make it first\.",
+        ),
+        (
+            ["estimate", "digits", "--hardware", "h200", "--roofline", "r.svg"],
+            r"r\.svg: a figure cannot be a '\.svg' file; end its name in \.png or \.pdf\.",
+        ),
+        (
+            ["estimate", "digits", "--hardware", "h200", "--mapping", "none.yaml"],
+            r".*none\.yaml.*",
+        ),
     ],
 )
 def test_bad_names_are_refused_before_any_work(hqsim, world, arguments, message):

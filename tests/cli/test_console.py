@@ -28,7 +28,7 @@ from hqsim.cli.console import Output, plain, quantity
         (float("inf"), "s", "inf s"),
         (-0.25, "s", "-250 ms"),
         (512, "B", "512 B"),
-        (3 * 1024**2, "B", "3.0 MiB"),
+        (3 * 1024**2, "B", "3.00 MiB"),
         (614e9, "B/s", "614 GB/s"),
     ],
 )
@@ -109,5 +109,7 @@ def test_table_shows_markup_as_text_and_aligns_numbers(capsys):
     Output().table("t [red]", ("name", "value"), [("[bold]a[/bold]", "1.5 s"), ("b", "22 s")])
     lines = [line.rstrip() for line in capsys.readouterr().out.splitlines()]
     assert lines[0] == "t [red]"
-    row_a, row_b = (next(line for line in lines if name in line) for name in ("[bold]a[/bold]", " b "))
+    row_a, row_b = (
+        next(line for line in lines if line.startswith(name)) for name in ("[bold]a[/bold]", "b ")
+    )
     assert len(row_a) == len(row_b)

@@ -13,6 +13,9 @@ def test_list_names_every_shipped_machine(hqsim):
     assert answer.code == 0
     for name in list_hardware():
         assert re.search(rf"^ *{re.escape(name)} ", answer.out, re.MULTILINE)
+    assert re.search(
+        r"^ *edge-npu-16x16 +500 MHz +256 GOPS at 8 x 8 +544 KiB +12\.8 GB/s ", answer.out, re.MULTILINE
+    )
     names = [entry["name"] for entry in hqsim("hw", "list", "--json", "-").json()["hardware"]]
     assert names == list_hardware()
 
@@ -20,10 +23,19 @@ def test_list_names_every_shipped_machine(hqsim):
 def test_show_tells_figures_and_which_are_assumed(hqsim):
     answer = hqsim("hw", "show", "edge-npu-16x16")
     assert answer.code == 0
-    assert re.search(r"^matrix\.rows +16$", answer.out, re.MULTILINE)
-    assert re.search(r"^matrix\.cols +16$", answer.out, re.MULTILINE)
-    assert re.search(r"\(assumed\)$", answer.out, re.MULTILINE)
-    assert hqsim("hw", "show", "edge-npu-16x16", "--json", "-").json()["matrix"]["rows"] == 16
+    for line in (
+        r"matrix\.array\.geometry\.kind +systolic",
+        r"matrix\.array\.geometry\.rows +16",
+        r"matrix\.array\.native\.8x8\.rate +1",
+        r"matrix\.array\.multiply\.8x8\.energy_pj +0\.2",
+        r"hadamard\.orders +1, 2, 3, 4, 5",
+        r"on_chip\.sram\.holds +activations, sums, tables, weights",
+        r"vector\.energy_by_kind_pj\.norm +3\.5 \(assumed\)",
+        r"requantize_per_cycle +-",
+    ):
+        assert re.search(rf"^{line}$", answer.out, re.MULTILINE), line
+    (unit,) = hqsim("hw", "show", "edge-npu-16x16", "--json", "-").json()["matrix"]
+    assert (unit["name"], unit["geometry"]["rows"]) == ("array", 16)
 
 
 def test_show_of_an_unknown_name_suggests_the_nearest(hqsim):

@@ -1,6 +1,5 @@
 """What each verb asks of the packages behind it, and what it answers."""
 
-import csv
 import json
 import re
 
@@ -87,62 +86,6 @@ def test_simulate_refuses_a_model_that_is_not_quantized(hqsim, world, tmp_path):
     assert answer.code == 2
     assert re.match(r"hqsim: error: 'digits' is not the folder of a quantized model", answer.err)
     assert world.calls == []
-
-
-def test_estimate_takes_several_machines_after_one_flag(hqsim, world):
-    machines = ["edge-npu-16x16", "tpu-v4i", "h200"]
-    arguments = ["estimate", "ldm4-imagenet", "--recipe", "hqdm-w4a4", "--hardware", *machines]
-    answer = hqsim(*arguments, "--batch", "2")
-    assert answer.code == 0
-    calls = [(args, keywords) for name, args, keywords in world.calls if name == "estimate"]
-    assert [args for args, _ in calls] == [("loaded ldm4-imagenet", name) for name in machines]
-    assert all(keywords == {"recipe": "hqdm-w4a4", "steps": 20, "batch": 2} for _, keywords in calls)
-    row = next(line for line in answer.out.splitlines() if "edge-npu-16x16" in line)
-    assert re.split(r"\s{2,}", row.strip()) == [
-        "edge-npu-16x16", "1.50 ms", "15.0 ms", "1.00 mJ", "1.5 MiB", "62.5 %", "matrix",
-    ]  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    "arguments",
-    [
-        ["--hardware", "h200", "--hardware", "tpu-v4i"],
-        ["--hardware", "h200,tpu-v4i"],
-        ["--hardware=h200", "tpu-v4i"],
-        ["--hardware", "h200", "tpu-v4i", "h200"],
-    ],
-)
-def test_estimate_takes_machines_in_every_spelling(hqsim, world, arguments):
-    answer = hqsim("estimate", "digits", *arguments, "--json", "-")
-    assert answer.code == 0
-    assert [entry["machine"] for entry in answer.json()["estimates"]] == ["h200", "tpu-v4i"]
-
-
-def test_estimate_of_one_machine_holds_layers_and_total(hqsim, world):
-    result = hqsim("estimate", "digits", "--hardware", "h200", "--json", "-").json()
-    assert list(result) == ["machine", "hardware", "layers", "total"]
-    assert [layer["layer"] for layer in result["layers"]] == ["conv_in", "mid"]
-
-
-def test_estimate_writes_the_layers_of_all_machines(hqsim, world, tmp_path):
-    path = tmp_path / "layers.csv"
-    assert hqsim("estimate", "digits", "--hardware", "h200", "tpu-v4i", "--csv", path).code == 0
-    with path.open(newline="") as file:
-        assert list(csv.reader(file)) == [
-            ["machine", "layer", "cycles"],
-            ["h200", "conv_in", "100"],
-            ["h200", "mid", "200"],
-            ["tpu-v4i", "conv_in", "100"],
-            ["tpu-v4i", "mid", "200"],
-        ]
-
-
-def test_estimate_of_a_quantized_folder(hqsim, world, quantized):
-    assert hqsim("estimate", quantized, "--hardware", "h200").code == 0
-    assert world.last("estimate")[0][0] == f"quantized {quantized}"
-    answer = hqsim("estimate", quantized, "--hardware", "h200", "--recipe", "hqdm-w4a4")
-    assert answer.code == 2
-    assert re.match(r"hqsim: error: --recipe hqdm-w4a4: .* has its recipe already", answer.err)
 
 
 def test_demo_writes_and_names_the_report(hqsim, world, tmp_path):

@@ -2,17 +2,27 @@
 
 import dataclasses
 import json
+import pickle
 
 import pytest
 
 from hqsim.cost import estimate_records
-from hqsim.cost.machine import HadamardUnit, WidthEnergy
 from hqsim.errors import InputError, UnsupportedError
-from tests.cost.builders import elementwise, linear, matrix_unit, memory, quantity, toy_hardware
+from tests.cost.builders import (
+    elementwise,
+    linear,
+    matrix_unit,
+    memory,
+    systolic,
+    toy_hardware,
+    transform_unit,
+    with_variants,
+)
 
 # The linear layer [3, 4] x [4, 4], W4A4 with order 2 (6-bit operands), weight stationary on 2 x 2 cells:
 # 4 folds of 3 + 4 + 2 - 2 = 7 cycles; 24 reads of 6-bit operands, 16 of 4-bit weights, 24 partial sums of
-# 4 bytes written and read; 3 blocks of 2 * 4 additions; 12 outputs of 16 bits; 10 bytes of tables.
+# 4 bytes written and read; 3 blocks of 2 * 4 additions in a cycle each;
+# 12 outputs of 16 bits; 10 bytes of tables.
 SRAM_READS = 24 * 6 / 8 + 16 / 2 + 24 * 4 + 10 + 6 + 24  # operands, weights, sums, tables, staged, to DRAM
 SRAM_WRITES = 24 * 4 + 24 + 12 * 6 / 8 + (6 + 8 + 10)  # sums, outputs, staged, from DRAM
 
@@ -23,7 +33,7 @@ def only(estimate):
 
 def test_one_layer_by_hand():
     row = only(estimate_records([linear()], toy_hardware()))
-    assert (row.macs, row.matrix_cycles, row.hadamard_cycles, row.vector_cycles) == (48, 28, 6, 18)
+    assert (row.macs, row.matrix_cycles, row.hadamard_cycles, row.vector_cycles) == (48, 28, 3, 18)
     assert (row.sram_bytes, row.dram_bytes, row.weight_bytes) == (SRAM_READS + SRAM_WRITES, 48, 8)
     assert (SRAM_READS, SRAM_WRITES) == (162, 153)
     assert (row.sram_cycles, row.dram_cycles) == (40, 12)
@@ -68,20 +78,25 @@ def test_nine_bit_operands_pass_twice_over_int8_multipliers():
 
 
 def test_a_dense_unit_multiplies_with_the_whole_matrix():
-    dense = HadamardUnit(kind="dense", adds_per_cycle=4, add=WidthEnergy(energy_pj=quantity(0.1), bits=8))
+    dense = transform_unit(kind="dense", stages=1)
     row = only(estimate_records([linear()], toy_hardware(hadamard=dense)))
     assert row.hadamard_cycles == 3 * 16 / 4
     assert row.energy_hadamard_pj == pytest.approx(48 * 0.1 * 6 / 8)
 
 
-def test_without_a_transform_unit_the_vector_unit_does_it():
-    row = only(estimate_records([linear(k=32, order=5)], toy_hardware(hadamard=None)))
-    # 3 blocks of 5 * 32 additions on 2 lanes, 2 pJ each.
-    assert row.hadamard_cycles == 240
+@pytest.mark.parametrize("unit", [None, transform_unit(orders=(1, 2, 3, 4))])
+def test_an_order_without_a_transform_unit_is_work_of_the_vector_unit(unit):
+    row = only(estimate_records([linear(k=32, order=5)], toy_hardware(hadamard=unit)))
+    # 3 blocks of 5 * 32 additions, 2 pJ each, and 12 requantizations of 3 cycles, on 2 lanes.
+    assert (row.hadamard_cycles, row.vector_cycles) == (0, 240 + 18)
     assert row.energy_hadamard_pj == pytest.approx(480 * 2)
-    slow = toy_hardware(hadamard=None, on_chip=(memory("sram", 1000, 1e6),), dram=memory("dram", None, 1e6))
-    slow = dataclasses.replace(slow, matrix=matrix_unit(rows=32, cols=32))
-    bound = only(estimate_records([linear(k=32, order=5)], slow))
+    fast = toy_hardware(
+        hadamard=unit,
+        on_chip=(memory("sram", 1000, 1e6),),
+        dram=memory("dram", None, 1e6),
+        matrix=(matrix_unit(systolic(32, 32)),),
+    )
+    bound = only(estimate_records([linear(k=32, order=5)], fast))
     assert (bound.bound_by, bound.cycles) == ("vector", 240 + 18 + 1)
 
 
@@ -147,7 +162,7 @@ def test_totals_are_sums_of_the_layers():
 
 
 def test_a_narrow_accumulator_is_reported():
-    hardware = toy_hardware(matrix=matrix_unit(accumulator_bits=16))
+    hardware = toy_hardware(matrix=(matrix_unit(accumulator_bits=16),))
     estimate = estimate_records([linear()], hardware)
     assert not only(estimate).accumulator_fits
     assert estimate.total["layers_over_accumulator"] == 1
@@ -173,8 +188,35 @@ def test_bad_requests_are_refused():
     without = dataclasses.replace(linear(), weights=None)
     with pytest.raises(InputError, match=r"^layer 'fc' multiplies 1 input and has no weights"):
         estimate_records([without], toy_hardware())
-    narrow = toy_hardware(matrix=matrix_unit(other_widths="next_wider"))
+    narrow = toy_hardware(matrix=(matrix_unit(other_widths="next_wider"),))
     with pytest.raises(UnsupportedError, match=r"^layer 'fc' needs a multiplier of 9 x 4 bits"):
         estimate_records([linear(k=32, order=5)], narrow)
     with pytest.raises(UnsupportedError, match=r"^layer 'fc' does not fit memory 'sram'"):
         estimate_records([linear()], toy_hardware(on_chip=(memory("sram", 4, 8),)))
+
+
+def test_serial_engines_add_up():
+    """28 matrix cycles, 3 of the transform and 18 of the vector unit; 40 of the SRAM stay beside them."""
+    row = only(estimate_records([linear()], toy_hardware(serial=True)))
+    assert row.cycles == 28 + 3 + 18 + 1
+
+
+def test_the_tiles_stand_in_one_column():
+    layers = estimate_records([linear(), elementwise("add", ("fc.out",), elements=12)], toy_hardware()).layers
+    assert list(layers["mapping"]) == ["array ws runtime; sram mnk 3 x 4 x 4", ""]
+
+
+def test_a_realisation_brings_its_own_tables():
+    record = with_variants(linear())
+    hardware = toy_hardware(hadamard=transform_unit(parity=True))
+    plain = estimate_records([record], hardware, realisation="runtime")
+    parity = estimate_records([record], hardware, realisation="parity")
+    # Two bytes more per step, 40 in all steps (builders.with_variants), read once in DRAM.
+    assert parity.total["dram_bytes"] == plain.total["dram_bytes"] + 2
+    assert parity.total["table_bytes_all_steps"] == plain.total["table_bytes_all_steps"] + 40
+
+
+def test_records_and_machines_travel_between_processes():
+    record, hardware = with_variants(linear()), toy_hardware()
+    assert pickle.loads(pickle.dumps(record)) == record
+    assert pickle.loads(pickle.dumps(hardware)) == hardware

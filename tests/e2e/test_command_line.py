@@ -121,16 +121,16 @@ def test_an_exponent_without_a_dot_is_a_number(workplace):
     import hqsim.cost
 
     text = hqsim.cost.hardware_path("edge-npu-16x16").read_text()
-    assert "multiply_pj: {value: 0.2," in text
+    assert "multiply_pj: [{value: 0.2," in text
     for name, value, code in (("number.yaml", "7e-12", 0), ("text.yaml", "'7e-12'", 2)):
         (workplace / name).write_text(
-            text.replace("multiply_pj: {value: 0.2,", f"multiply_pj: {{value: {value},")
+            text.replace("multiply_pj: [{value: 0.2,", f"multiply_pj: [{{value: {value},")
         )
         done = _hqsim("hw", "validate", name, cwd=workplace)
         assert done.returncode == code, done.stderr
-    line = next(i for i, row in enumerate(text.splitlines(), 1) if "multiply_pj: {value: 0.2," in row)
-    column = len("  multiply_pj: {value: ") + 1
-    assert f"text.yaml:{line}:{column}: matrix.multiply_pj.value: must be a number" in " ".join(
+    line = next(i for i, row in enumerate(text.splitlines(), 1) if "multiply_pj: [{value: 0.2," in row)
+    column = len("    multiply_pj: [{value: ") + 1
+    assert f"text.yaml:{line}:{column}: matrix[0].multiply_pj[0].value: must be a number" in " ".join(
         done.stderr.split()
     )
 

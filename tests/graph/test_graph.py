@@ -1,5 +1,7 @@
 """Graph: what it refuses, how it is read, how long results live."""
 
+import json
+
 import pytest
 
 from hqsim.graph import Graph, Node, TensorType
@@ -79,3 +81,38 @@ def test_integer_attributes():
         node.integer("mode")
     with pytest.raises(KeyError, match="padding"):
         node.integer("padding")
+
+
+def test_json_and_back():
+    """Tuples, numbers, flags and nothing survive; equal graphs have equal text."""
+    node = Node(
+        "b",
+        "conv2d",
+        ("a",),
+        TensorType((2, 3)),
+        {
+            "kernel": (2, 3, 3),
+            "factor": 0.5,
+            "stride": 1,
+            "transpose": True,
+            "mode": "nearest",
+            "group": None,
+        },
+        {"weight": "b.weight"},
+        "layers.b",
+    )
+    graph = Graph(nodes=(_node("a"), node), output="b")
+    text = json.dumps(graph.to_json())
+    found = Graph.from_json(json.loads(text))
+    assert found == graph
+    assert isinstance(found["b"].attributes["kernel"], tuple)
+    assert found["b"].attributes["transpose"] is True
+    assert json.dumps(found.to_json()) == text
+
+
+def test_json_of_another_form():
+    record = Graph(nodes=(_node("a"),), output="a").to_json()
+    with pytest.raises(ValueError, match=r"^output 'b' is not a node$"):
+        Graph.from_json({**record, "output": "b"})
+    with pytest.raises(KeyError):
+        Graph.from_json({"output": "a", "nodes": [{"name": "a"}]})

@@ -105,6 +105,14 @@ def test_missing_weights(broken):
         load_model(broken)
 
 
+def test_without_weights_they_need_not_be_there(broken, tiny_model):
+    (broken / "unet" / WEIGHTS).unlink()
+    model = load_model(broken, weights=False)
+    assert model.graph == tiny_model.graph
+    assert (model.parameters, model.digest) == ({}, "")
+    assert (model.sample_shape, model.classes) == (tiny_model.sample_shape, tiny_model.classes)
+
+
 def test_another_class(broken):
     path = broken / "unet" / "config.json"
     _rewrite_json(path, _class_name="AutoencoderKL")

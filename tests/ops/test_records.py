@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from hqsim.graph import Graph, LayerRecord, Node, TensorType
-from hqsim.ops.records import layer_records
+from hqsim.models.captured import shipped
+from hqsim.ops.records import layer_records, macs_by_layer
 from hqsim.quantize import Recipe
 from hqsim.quantize.lower import lower, width_formats
-from hqsim.quantize.recipe import AccumulatorModel, Activations, Hadamard, Weights
+from hqsim.quantize.recipe import AccumulatorModel, Activations, Hadamard, LayerRule, Weights
 
 PIXELS, OUTPUTS, TERMS = 8 * 16, 16, 32 * 9
 CHANNEL = {"kind": "single", "axis": "channel", "order": 3}
@@ -128,3 +131,122 @@ def test_modelled_accumulators(bits: int, found: int) -> None:
 def test_16_bits() -> None:
     _, conv = records(Recipe(activations=Activations(bits=16), hadamard=Hadamard(**CHANNEL)))
     assert (conv.matrix.a_storage_bits, conv.matrix.a_multiplier_bits) == (16, 19)
+
+
+def linear_record(recipe: Recipe) -> LayerRecord:
+    """A linear layer of 24 inputs and 16 outputs on 10 rows."""
+    sample = Node("sample", "input", (), TensorType((10, 24)))
+    layer = Node("layer", "linear", ("sample",), TensorType((10, 16)), {"outputs": 16}, {"weight": "w"})
+    lowered = lower(Graph((sample, layer), "layer"), recipe)
+    formats = width_formats(lowered, recipe, {})
+    found = layer_records(lowered, formats, images=1, guided=False, table_steps=10)
+    return next(record for record in found if record.name == "layer")
+
+
+REALISATIONS = ("runtime", "fold", "parity")
+
+
+@st.composite
+def single_recipes(draw: st.DrawFn) -> Recipe:
+    """Recipes with a single transform of any kind, realised at run time."""
+    return Recipe(
+        weights=Weights(
+            bits=draw(st.integers(2, 8)), group_size=draw(st.none() | st.sampled_from([4, 6, 8, 16]))
+        ),
+        activations=Activations(bits=draw(st.integers(2, 8)), symmetric=draw(st.booleans())),
+        hadamard=Hadamard(
+            kind="single",
+            axis=draw(st.sampled_from(["width", "channel"])),
+            order=draw(st.integers(1, 3)),
+            signs=draw(st.booleans()),
+        ),
+    )
+
+
+def realised(recipe: Recipe, realisation: str) -> Recipe:
+    return recipe.model_copy(
+        update={"hadamard": recipe.hadamard.model_copy(update={"realisation": realisation})}
+    )
+
+
+@given(single_recipes(), st.booleans())
+def test_a_variant_is_what_lowering_with_it_gives(recipe: Recipe, is_linear: bool) -> None:
+    of = linear_record if is_linear else lambda given: records(given)[1]
+    found = {name: of(realised(recipe, name)) for name in REALISATIONS}
+    folds = found["fold"].realisation == "fold"
+    assert found["runtime"].realisation == "runtime"
+    assert found["parity"].realisation == "parity"
+    names = set(REALISATIONS) if folds else {"runtime", "parity"}
+    for own in names:
+        assert found[own].variants.keys() == names - {own}
+        for other, variant in found[own].variants.items():
+            record = found[other]
+            assert variant.matrix == record.matrix
+            assert variant.hadamard == record.hadamard
+            assert variant.weights == record.weights
+            assert variant.vector == record.vector
+
+
+def test_what_the_realisations_of_a_layer_trade() -> None:
+    """W4A4, order 3: 7 x 4 bits behind butterflies, 4 x 7 without, 6 x 4 and one addition per block."""
+    record = records(Recipe(hadamard=Hadamard(**CHANNEL)))[1]
+    fold, parity = record.variants["fold"], record.variants["parity"]
+    widths = [
+        (matrix.a_multiplier_bits, matrix.w_multiplier_bits)
+        for matrix in (record.matrix, fold.matrix, parity.matrix)
+    ]
+    assert widths == [(7, 4), (4, 7), (6, 4)]
+    assert [use.bits for use in (record.weights, fold.weights, parity.weights)] == [4, 7, 4]
+    assert (len(fold.hadamard), len(parity.hadamard)) == (0, 1)
+    assert parity.vector["add"] == PIXELS * OUTPUTS * 9 * 32 // 8
+
+
+@pytest.mark.parametrize(
+    ("recipe", "realisation", "others"),
+    [
+        (Recipe(), None, set()),
+        (Recipe(hadamard=Hadamard(**CHANNEL | {"order": 0})), None, set()),
+        (Recipe(hadamard=Hadamard(**CHANNEL | {"kind": "double"})), "double", set()),
+        (Recipe(hadamard=Hadamard(kind="single", axis="width", order=3)), "runtime", {"parity"}),
+        (Recipe(hadamard=Hadamard(**CHANNEL), weights=Weights(group_size=4)), "runtime", {"parity"}),
+        (Recipe(hadamard=Hadamard(**CHANNEL), weights=Weights(group_size=8)), "runtime", {"fold", "parity"}),
+    ],
+)
+def test_which_realisations_there_are(recipe: Recipe, realisation: str | None, others: set[str]) -> None:
+    conv = records(recipe)[1]
+    assert (conv.realisation, set(conv.variants)) == (realisation, others)
+
+
+@pytest.mark.parametrize(
+    ("overflow", "own", "others"),
+    [
+        ("wrap", "runtime", {"fold"}),
+        ("wrap", "fold", {"runtime"}),
+        ("wrap", "parity", set()),
+        ("saturate", "runtime", set()),
+        ("saturate", "fold", set()),
+    ],
+)
+def test_modelled_accumulators_tell_realisations_apart(overflow: str, own: str, others: set[str]) -> None:
+    """A wrapped sum is the same whatever its terms, but not the sum of two wrapped ones."""
+    recipe = Recipe(
+        hadamard=Hadamard(**CHANNEL, realisation=own),
+        accumulator=AccumulatorModel(bits=12, overflow=overflow),
+    )
+    conv = records(recipe)[1]
+    assert (conv.realisation, set(conv.variants)) == (own, others)
+
+
+@settings(max_examples=20)
+@given(single_recipes(), st.sampled_from(REALISATIONS), st.booleans())
+def test_macs_do_not_depend_on_the_recipe(recipe: Recipe, realisation: str, split: bool) -> None:
+    """Nor on the realisation, on groups of weights, on a rule, or on the sides of a shortcut."""
+    graph = shipped("digits").graph
+    activations = recipe.activations.model_copy(update={"split_shortcut": split})
+    rule = LayerRule(match="mid_block.*", weight_bits=7, hadamard=Hadamard(kind="double", axis="channel"))
+    recipe = realised(recipe, realisation).model_copy(update={"activations": activations, "layers": (rule,)})
+    lowered = lower(graph, recipe)
+    found = layer_records(lowered, width_formats(lowered, recipe, {}), images=1, guided=False)
+    assert {record.name: record.macs for record in found if record.matrix} == macs_by_layer(graph)
+    for record in found:
+        assert all(variant.matrix.macs == record.macs for variant in record.variants.values())

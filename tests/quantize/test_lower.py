@@ -191,6 +191,29 @@ def test_first_and_last_layer(tiny_model):
     assert {found for name, found in bits.items() if name not in ("conv_in", "conv_out")} == {(3, 5)}
 
 
+def test_first_and_last_layer_behind_scales_offsets_and_views():
+    """As in a model that centres its sample and cuts its output; a sum of two is not looked through."""
+
+    def conv(name, source):
+        attributes = {"kernel": (2, 1, 1), "stride": 1, "padding": (0, 0, 0, 0), "groups": 1}
+        return Node(name, "conv2d", (source,), type_, attributes, {"weight": f"{name}.weight"})
+
+    type_ = TensorType((2, 4, 4))
+    nodes = (
+        Node("sample", "input", (), type_),
+        Node("doubled", "scale", ("sample",), type_, {"factor": 2.0}),
+        Node("centred", "offset", ("doubled",), type_, {"offset": -1.0}),
+        conv("inner", "centred"),
+        conv("second", "inner"),
+        conv("outer", "second"),
+        Node("sum", "add", ("outer", "inner"), type_),
+        conv("third", "sum"),
+        Node("noise", "slice", ("third",), TensorType((1, 4, 4)), {"axis": 1, "start": 0, "stop": 1}),
+    )
+    bits = _bits(lower(Graph(nodes, "noise"), load_recipe("hqdm-w3a5")))
+    assert {name for name, found in bits.items() if found == (8, 8)} == {"inner", "third"}
+
+
 def _with_rules(*rules):
     return Recipe(weights=Weights(bits=4), activations=Activations(bits=4), layers=rules)
 

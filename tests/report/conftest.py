@@ -11,6 +11,7 @@ import pytest
 from numpy.typing import NDArray
 
 from hqsim.report import ImageStrip, RunReport, VerdictCard, write_report
+from hqsim.report.roofline import Ceiling, RooflinePanel, RooflinePoint
 
 BLOCK = (
     "resnets.0.conv1",
@@ -150,6 +151,18 @@ def totals_frame() -> pd.DataFrame:
     )
 
 
+def roofline_panel(machine: str) -> RooflinePanel:
+    """Return a roof with two ceilings and three layers."""
+    points = tuple(
+        RooflinePoint(
+            layer=f"l{n}", kind="linear", ops_per_byte=10.0**n, ops_per_s=1e9 * n, time_share=n / 10
+        )
+        for n in (1, 2, 3)
+    )
+    ceilings = (Ceiling(label="4 x 4 bit", ops_per_s=1e11), Ceiling(label="9 x 4 bit", ops_per_s=5e10))
+    return RooflinePanel(machine=machine, ceilings=ceilings, bytes_per_s=1e10, points=points)
+
+
 def build_run(*, layers: int = 12, steps: int = 4, images: int = 3) -> RunReport:
     """Return a complete run of ``layers`` layers and ``steps`` steps."""
     names = layer_names(layers)
@@ -191,6 +204,7 @@ def build_run(*, layers: int = 12, steps: int = 4, images: int = 3) -> RunReport
         step_layers=step_frame(names, steps),
         layers=layer_frame(names),
         totals=totals_frame(),
+        rooflines=tuple(roofline_panel(machine) for machine in ("edge-npu-16x16", "tpu-v4i")),
         quality=pd.DataFrame(
             {
                 "executor": ["float", "fake-quant", "integer"],

@@ -2,8 +2,9 @@ import pandas as pd
 import pytest
 
 from hqsim.errors import InputError
-from hqsim.report import RunReport
+from hqsim.report import RunReport, figures
 from hqsim.report.energy import energy_chart
+from hqsim.report.figures import save_energy
 
 
 def test_segments_fill_the_bar_in_proportion():
@@ -42,3 +43,23 @@ def test_no_parts_no_chart(totals):
 def test_totals_need_the_machines_name():
     with pytest.raises(InputError, match=r"^totals: column 'machine' is missing, got cycles"):
         RunReport(title="x", totals=pd.DataFrame({"cycles": [1]}))
+
+
+@pytest.mark.parametrize("suffix", ["png", "pdf"])
+def test_the_chart_as_a_file(tmp_path, suffix):
+    totals = pd.DataFrame({"machine": ["a", "b"], "energy_pj.mac": [1e6, 4e6], "energy_pj.dram": [3e6, 0.0]})
+    first, second = tmp_path / f"a.{suffix}", tmp_path / f"b.{suffix}"
+    save_energy(energy_chart(totals), first)
+    save_energy(energy_chart(totals), second)
+    assert first.read_bytes() == second.read_bytes()
+
+
+def test_bars_of_the_figure_are_the_segments(monkeypatch, tmp_path):
+    figures_made = []
+    monkeypatch.setattr(figures, "save_figure", lambda figure, path: figures_made.append(figure))
+    totals = pd.DataFrame({"machine": ["a"], "energy_pj.mac": [1e6], "energy_pj.dram": [3e6]})
+    save_energy(energy_chart(totals), tmp_path / "e.png")
+    (axis,) = figures_made[0].axes
+    assert [(bar.get_x(), bar.get_width()) for bar in axis.patches] == [(0, 25), (25, 75)]
+    assert [text.get_text() for text in axis.texts] == ["25\u2009%", "75\u2009%", "4.00\u2009µJ"]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["a"]

@@ -65,7 +65,7 @@ def test_everything_is_written_and_every_link_leads_to_it(make_run, tmp_path):
     assert page == tmp_path / "index.html"
     assert set(files_of(tmp_path)) == {
         "index.html", "layers.csv", "step_layers.csv", "totals.csv", "quality.csv",
-        "figures/heatmap.png", "figures/images.png",
+        "figures/heatmap.png", "figures/images.png", "figures/energy.png", "figures/roofline.png",
     }  # fmt: skip
     reader = read(page)
     local = [link for link in reader.links if not link.startswith(("#", "data:"))]
@@ -84,7 +84,7 @@ def test_the_same_run_gives_the_same_bytes(make_run, tmp_path):
 
 def test_figures_hold_no_software_or_date(make_run, tmp_path):
     write_report(make_run(), tmp_path)
-    for name in ("heatmap", "images"):
+    for name in ("heatmap", "images", "energy", "roofline"):
         data = (tmp_path / "figures" / f"{name}.png").read_bytes()
         assert data.startswith(b"\x89PNG")
         assert not any(chunk in data for chunk in (b"tEXt", b"iTXt", b"zTXt", b"tIME"))
@@ -171,7 +171,8 @@ def test_csv_gives_back_the_very_same_numbers(make_run, tmp_path):
     [
         ("step_layers", "error", {"step_layers.csv", "figures/heatmap.png"}),
         ("layers", "layers", {"layers.csv"}),
-        ("totals", "machines", {"totals.csv"}),
+        ("totals", "machines", {"totals.csv", "figures/energy.png"}),
+        ("rooflines", "rooflines", {"figures/roofline.png"}),
         ("quality", "quality", {"quality.csv"}),
         ("images", "images", {"figures/images.png"}),
         ("notes", "findings", set()),
@@ -205,7 +206,7 @@ def test_every_cell_of_both_modes_is_drawn(make_run, tmp_path):
     reader = read(write_report(make_run(layers=12, steps=4), tmp_path))
     text = (tmp_path / "index.html").read_text(encoding="utf-8")
     assert len(re.findall(r"<rect [^>]*><title>[^<]*, step \d+, t = \d+: ", text)) == 2 * 12 * 4
-    assert reader.count["img"] == 3 * 3
+    assert reader.count["img"] == 3 * 3 + 1  # three images of three executors, the rooflines
 
 
 def test_a_large_model_stays_under_6_mb(make_run, tmp_path):
