@@ -37,6 +37,8 @@ if "NUMBA_CACHE_DIR" not in os.environ:
     numba.config.CACHE_DIR = str(_cache_folder(Path(__file__).parent))
 
 KERNELS: list[Callable] = []
+# Kernels never divide by zero; Python's checks for it only cost time.
+_OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 
 
 def thread_count() -> int:
@@ -46,13 +48,13 @@ def thread_count() -> int:
 
 def kernel(function: F) -> Callable[..., Any]:
     """Compile a public kernel: threaded, cached, without the interpreter lock."""
-    compiled: Callable[..., Any] = numba.njit(parallel=True, cache=True, nogil=True, error_model="numpy")(function)
+    compiled: Callable[..., Any] = numba.njit(parallel=True, **_OPTIONS)(function)
     KERNELS.append(compiled)
     return compiled
 
 
 def helper(function: F) -> F:
     """Compile a function that kernels call (inlined by LLVM where it pays)."""
-    compiled = numba.njit(cache=True, nogil=True, error_model="numpy")(function)
+    compiled = numba.njit(**_OPTIONS)(function)
     KERNELS.append(compiled)
     return compiled
