@@ -8,7 +8,7 @@ BIN       := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install test lint bench slow demo clean
+.PHONY: help install test lint bench methods slow demo clean
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,6 +36,9 @@ lint: $(INSTALLED)  ## Check style, types and import directions
 
 bench: $(INSTALLED)  ## Measure speed beside torch and write benchmarks/RESULTS.md (nothing else should run)
 	$(BIN)/python benchmarks/speed.py
+
+methods: $(INSTALLED)  ## Train and compare the methods (hours; goes on where it was stopped); write docs/METHODS.md
+	$(BIN)/python -m benchmarks.methods
 
 slow: $(INSTALLED)  ## Run the slow tests
 	$(BIN)/python -m pytest -m slow

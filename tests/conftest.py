@@ -77,6 +77,16 @@ def tiny_qmodel(tiny_model):
 
 
 @pytest.fixture(scope="session")
+def tiny_dit(tmp_path_factory):
+    """A small class-conditional diffusion transformer with random weights, loaded and captured."""
+    from hqsim.models import load_model
+    from tests.models.families import FAMILIES, random_module, save_folder
+
+    module = random_module(*FAMILIES["dit-xl-2"])
+    return load_model(save_folder(module, tmp_path_factory.mktemp("models") / "tiny-dit"))
+
+
+@pytest.fixture(scope="session")
 def digits_model():
     """The embedded model."""
     from hqsim.models import load_model

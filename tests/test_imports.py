@@ -90,7 +90,7 @@ def test_the_command_line_passes_options_that_the_functions_take():
     from hqsim.analysis.demo import run_demo
 
     wanted = {
-        hqsim.quantize: {"seed", "steps", "images", "guidance", "progress"},
+        hqsim.quantize: {"seed", "steps", "images", "guidance", "train", "checkpoint", "progress"},
         hqsim.simulate: {
             "labels", "images", "executor", "steps", "guidance", "seed", "progress",
         },

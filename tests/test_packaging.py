@@ -43,6 +43,7 @@ def test_the_wheel_holds_the_machines():
         "quantize/recipes/*.yaml",
         "models/checkpoints/digits/unet/*.safetensors",
         "models/checkpoints/digits/scheduler/*.json",
+        "models/checkpoints/digits-dit/transformer/*.safetensors",
         "models/checkpoints/digits/classifier.safetensors",
         "models/graphs/*.json.gz",
         "report/*.j2",

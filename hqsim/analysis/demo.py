@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hqsim.analysis.estimate import estimate
-from hqsim.analysis.quality import FEATURES, accuracy, frechet_to_digits, psnr_db
+from hqsim.analysis.metrics import psnr_db
+from hqsim.analysis.quality import FEATURES, accuracy, frechet_to_digits
 from hqsim.analysis.run_report import run_report
 from hqsim.cost import Estimate
 from hqsim.io import new_folder, write_manifest

@@ -120,6 +120,7 @@ def records_of(
     from hqsim.ops.records import layer_records
     from hqsim.quantize import QuantizedModel, load_recipe
     from hqsim.quantize.lower import lower, width_formats
+    from hqsim.quantize.temporal import tabulate
 
     if batch < 1:
         raise InputError(f"batch: got {batch}, allowed 1 and more")
@@ -141,10 +142,12 @@ def records_of(
     model = model if isinstance(model, Model) else load_model(model, weights=False)
     weight = model.guidance if guidance is None else guidance
     lowered = lower(model.graph, resolved)
+    if resolved.precompute_temporal:
+        lowered = tabulate(lowered)
     return layer_records(
         lowered,
         width_formats(lowered, resolved, {}),
         images=batch,
         guided=weight != 1.0,
-        table_steps=steps if resolved.activations.per_timestep else 1,
+        table_steps=steps,
     )

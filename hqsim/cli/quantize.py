@@ -17,6 +17,7 @@ from hqsim.cli.arguments import (
     check_new_folder,
 )
 from hqsim.cli.console import Output, quantity
+from hqsim.errors import InputError
 
 
 def quantize(
@@ -28,12 +29,24 @@ def quantize(
         int, typer.Option("--images", min=1, help="Sampling trajectories that calibration looks at.")
     ] = 16,
     guidance: GuidanceOption = None,
+    train: Annotated[
+        int | None,
+        typer.Option(
+            "--train", min=1, metavar="UPDATES", help="Train as the recipe says, for so many updates."
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        Path | None,
+        typer.Option("--checkpoint", metavar="DIR", help="Where training keeps its state, and resumes from."),
+    ] = None,
     seed: SeedOption = 0,
     json: JsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Calibrate MODEL on its own sampling trajectories and write packed integer weights and tables."""
     output = Output(json, quiet)
+    if checkpoint is not None and train is None:
+        raise InputError("checkpoint: given without training; add --train UPDATES, or leave it out")
     check_new_folder(out)
     from hqsim.quantize import load_recipe
 
@@ -50,6 +63,8 @@ def quantize(
             steps=steps,
             images=images,
             guidance=guidance,
+            train=train,
+            checkpoint=checkpoint,
             progress=progress,
         )
     quantized.save(out)
@@ -72,6 +87,7 @@ def quantize(
             "steps": steps,
             "images": images,
             "guidance": guidance,
+            "train": train,
             "seed": seed,
             "size_bytes": size_bytes,
             "files_bytes": files,

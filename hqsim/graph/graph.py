@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from types import MappingProxyType
@@ -124,6 +124,17 @@ class Graph:
     def from_json(cls, record: Mapping[str, Any]) -> Self:
         """Undo :meth:`to_json`; nodes that make no graph are a ValueError."""
         return cls(nodes=tuple(Node.from_json(node) for node in record["nodes"]), output=record["output"])
+
+    def part(self, names: Collection[str]) -> Graph:
+        """Return the nodes ``names`` as a graph of its own; what they read from outside becomes an input."""
+        inside = [node for node in self.nodes if node.name in names]
+        read = {name for node in inside for name in node.inputs}
+        nodes = [
+            node if node.name in names else Node(node.name, "input", (), node.type)
+            for node in self.nodes
+            if node.name in names or node.name in read
+        ]
+        return Graph(nodes=tuple(nodes), output=inside[-1].name)
 
     def consumers(self, name: str) -> tuple[Node, ...]:
         """Nodes that read the result of ``name``, in execution order."""

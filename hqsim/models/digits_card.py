@@ -1,4 +1,4 @@
-"""Judge the trained ``digits`` and write its model card: ``python -m hqsim.models.digits_card DIR``.
+"""Judge a trained model of digits and write its card: ``python -m hqsim.models.digits_card DIR``.
 
 Samples with diffusers' own DDIM scheduler, not with hqsim's sampler: so the card is an independent witness.
 """
@@ -8,33 +8,70 @@ from __future__ import annotations
 import argparse
 import csv
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import matplotlib
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, UNet2DModel
+from diffusers import DDIMScheduler, DiTTransformer2DModel, ModelMixin, UNet2DModel
 from safetensors.torch import load_file
 from torch import Tensor
 
 from hqsim.models.digit_classifier import DigitClassifier
 from hqsim.models.digits_data import load_digits
-from hqsim.models.train_digits import NULL_LABEL
+from hqsim.models.train_denoiser import NULL_LABEL
 
 matplotlib.use("Agg")
 
 STEPS, BATCH, SHEET = 20, 100, 10
+CLASSIFIER = Path(__file__).parent / "checkpoints" / "digits"
+"""The folder whose classifier judges every model of digits."""
 
-CARD = """# digits
 
-A class-conditional diffusion model of handwritten digits, 32 x 32, one channel. It is small on purpose: hqsim
+@dataclass(frozen=True)
+class Network:
+    """A kind of denoiser: its class, the words for it in a card, the module that trains it and its effort."""
+
+    name: str
+    kind: type[ModelMixin]
+    introduction: str
+    description: str
+    trainer: str
+    effort: str
+
+
+NETWORKS = {
+    "unet": Network(
+        name="digits",
+        kind=UNet2DModel,
+        introduction="A class-conditional diffusion model of handwritten digits, 32 x 32, one channel.",
+        description="widths 32, 16, 8, channels {block_out_channels}, attention at 8 x 8",
+        trainer="train_digits",
+        effort="about an hour on two CPU cores",
+    ),
+    "transformer": Network(
+        name="digits-dit",
+        kind=DiTTransformer2DModel,
+        introduction="A class-conditional diffusion transformer of handwritten digits, 32 x 32, one channel.",
+        description="{num_layers} blocks, {num_attention_heads} heads of {attention_head_dim} channels, "
+        "patches of {patch_size} x {patch_size} pixels, adaptive layer norm",
+        trainer="train_digits_dit",
+        effort="about 40 minutes on one CPU core",
+    ),
+}
+"""By the subfolder that diffusers keeps the weights in."""
+
+CARD = """# {name}
+
+{introduction} It is small on purpose: hqsim
 ships it so that the main job runs on a real, trained model without a download.
 
 ![Samples: one column per class, {steps} DDIM steps, guidance {guidance:g}](samples.png)
 
 | | |
 |---|---|
-| Network | diffusers `UNet2DModel`, widths 32, 16, 8, channels {channels}, attention at 8 x 8, {parameters:,} parameters |
+| Network | diffusers `{kind}`, {description}, {parameters:,} parameters |
 | Data | UCI handwritten digits (doi:10.24432/C50P49), 1,437 of the 1,797 images, 8 x 8 enlarged to 32 x 32 (bicubic) |
 | Objective | noise prediction, 1000 timesteps, linear betas 1e-4 to 2e-2, label dropped in {drop:.0%} of the samples |
 | Training | {train_steps:,} updates of {batch} images, AdamW {rate:g} (warm-up, cosine), EMA {ema}, {precision}, seed {seed} |
@@ -45,7 +82,7 @@ ships it so that the main job runs on a real, trained model without a download.
 ## Quality
 
 Measured by `python -m hqsim.models.digits_card`, {samples} samples, labels cycling through the classes, with
-the small classifier in `classifier.safetensors` (trained on the same 1,437 images, {classifier:.2%} of the 360
+the small classifier of `digits`, its `classifier.safetensors` (trained on the same 1,437 images, {classifier:.2%} of the 360
 held-out digits right). Distances are Fréchet distances of the classifier's 48 features; they are not an "FID".
 
 | Figure | Value |
@@ -64,15 +101,13 @@ digits do would be copies.
 ![Mean squared error of the predicted noise](training.png)
 
 `training.csv` holds the numbers. To train again: `pip install -e .[train]`, then
-`python -m hqsim.models.train_digits --out DIR` (about an hour on two CPU cores), then
+`python -m hqsim.models.{trainer} --out DIR` ({effort}), then
 `python -m hqsim.models.digits_card DIR`.
 """  # noqa: E501
 
 
 @torch.no_grad()
-def sample(
-    model: UNet2DModel, scheduler: DDIMScheduler, labels: Tensor, guidance: float, seed: int
-) -> Tensor:
+def sample(model: ModelMixin, scheduler: DDIMScheduler, labels: Tensor, guidance: float, seed: int) -> Tensor:
     """Return images ``[n, 1, 32, 32]`` in [-1, 1]."""
     generator = torch.Generator().manual_seed(seed)
     scheduler.set_timesteps(STEPS)
@@ -81,9 +116,10 @@ def sample(
         x = torch.randn((len(label), 1, 32, 32), generator=generator)
         null = torch.full_like(label, NULL_LABEL)
         for timestep in scheduler.timesteps:
-            noise = model(x, timestep, class_labels=label).sample
+            steps = timestep.expand(len(label))
+            noise = model(x, timestep=steps, class_labels=label).sample
             if guidance != 1.0:
-                plain = model(x, timestep, class_labels=null).sample
+                plain = model(x, timestep=steps, class_labels=null).sample
                 noise = plain + guidance * (noise - plain)
             x = scheduler.step(noise, timestep, x).prev_sample
         parts.append(x.clamp(-1, 1))
@@ -115,15 +151,19 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--guidance", type=float, default=1.5)
     options = parser.parse_args(arguments)
     folder: Path = options.folder
-    model = UNet2DModel.from_pretrained(folder / "unet", local_files_only=True).eval()
+    part = next(part for part in NETWORKS if (folder / part).is_dir())
+    network = NETWORKS[part]
+    model = network.kind.from_pretrained(folder / part, local_files_only=True).eval()
     scheduler = DDIMScheduler.from_pretrained(folder / "scheduler", local_files_only=True)
     classifier = DigitClassifier().eval()
-    tensors = load_file(folder / "classifier.safetensors")
+    judge = folder if (folder / "classifier.safetensors").is_file() else CLASSIFIER
+    tensors = load_file(judge / "classifier.safetensors")
     prefix = "classifier."
     classifier.load_state_dict(
         {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
     )
-    record = json.loads((folder / "training.json").read_text())
+    settings = json.loads((folder / "training.json").read_text())["settings"]
+    accuracy = json.loads((judge / "training.json").read_text())["classifier_accuracy"]
     training, held_out = load_digits()
     real, unseen = torch.from_numpy(training.images), torch.from_numpy(held_out.images)
     labels = torch.arange(options.samples) % 10
@@ -132,11 +172,16 @@ def main(arguments: list[str] | None = None) -> None:
     with torch.no_grad():
         features = [classifier.features(batch).double().numpy() for batch in (images, real, unseen)]
         right = [float((classifier(batch).argmax(1) == labels).float().mean()) for batch in (images, plain)]
-    settings = record["settings"]
+    config = {name: _text(value) for name, value in model.config.items()}
     card = CARD.format(
         steps=STEPS,
         guidance=options.guidance,
-        channels=", ".join(map(str, model.config.block_out_channels)),
+        name=network.name,
+        kind=network.kind.__name__,
+        introduction=network.introduction,
+        description=network.description.format(**config),
+        trainer=network.trainer,
+        effort=network.effort,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         drop=settings["label_drop"],
         train_steps=settings["steps"],
@@ -145,9 +190,9 @@ def main(arguments: list[str] | None = None) -> None:
         ema=settings["ema_decay"],
         precision="bfloat16 autocast" if settings["bfloat16"] else "float32",
         seed=settings["seed"],
-        size=(folder / "unet" / "diffusion_pytorch_model.safetensors").stat().st_size / 1e6,
+        size=(folder / part / "diffusion_pytorch_model.safetensors").stat().st_size / 1e6,
         samples=options.samples,
-        classifier=record["classifier_accuracy"],
+        classifier=accuracy,
         accuracy=right[0],
         accuracy_plain=right[1],
         frechet=frechet(features[0], features[1]),
@@ -159,6 +204,11 @@ def main(arguments: list[str] | None = None) -> None:
     _draw_sheet(folder / "samples.png", images)
     _draw_curve(folder / "training.png", folder / "training.csv")
     print(card)
+
+
+def _text(value: object) -> str:
+    """A configuration's value as the card writes it."""
+    return ", ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def _draw_sheet(path: Path, images: Tensor) -> None:

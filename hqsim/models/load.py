@@ -51,7 +51,12 @@ _EMBEDDED = {
         description="class-conditional UCI digits, 32 x 32, 20 DDIM steps with guidance",
         guidance=1.5,
         sha256="37a8bd6d1b01c660f2b189a7f1684248a967086a5de80b13b9f32dd1739c7a14",
-    )
+    ),
+    "digits-dit": _Embedded(
+        description="class-conditional UCI digits by a diffusion transformer, 32 x 32, with guidance",
+        guidance=1.5,
+        sha256="c66fcd45cf8b5b23aa6768916095021e8af5667be27de322742208a535c05871",
+    ),
 }
 
 
@@ -86,10 +91,11 @@ def load_model(name_or_path: str | Path, *, weights: bool = True) -> Model:
     Parameters
     ----------
     name_or_path
-        ``digits``, a published architecture (``sd15``; its weights are random, made when they are read), or a
-        folder that holds ``unet/`` or ``transformer/``, and ``scheduler/``, as diffusers writes them. The
-        folder of a ``UNet2DConditionModel`` holds ``context.safetensors`` too: ``context.weight``
-        ``[rows, tokens, dim]``, one row per prompt or class, the last one for the empty prompt.
+        ``digits``, ``digits-dit``, a published architecture (``sd15``; its weights are random, made when they
+        are read), or a folder that holds ``unet/`` or ``transformer/``, and ``scheduler/``, as diffusers
+        writes them. The folder of a ``UNet2DConditionModel`` holds ``context.safetensors`` too:
+        ``context.weight`` ``[rows, tokens, dim]``, one row per prompt or class, the last one for the empty
+        prompt.
     weights
         Without them a folder's weights file is not read and need not exist: enough for an estimate. The
         model then has no parameters and an empty digest.
@@ -115,7 +121,7 @@ def load_model(name_or_path: str | Path, *, weights: bool = True) -> Model:
 def _load_embedded(name: str) -> Model:
     """Load a model that ships with hqsim after checking its weights against the hash in this file."""
     embedded = _EMBEDDED[name]
-    weights = CHECKPOINTS / name / "unet" / WEIGHTS
+    weights = _part(CHECKPOINTS / name) / WEIGHTS
     found = sha256_file(weights)
     if found != embedded.sha256:
         raise InputError(

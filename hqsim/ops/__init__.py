@@ -20,6 +20,7 @@ from hqsim.ops.rescale import Rescale
 from hqsim.ops.scale import Scale
 from hqsim.ops.silu import SiLU
 from hqsim.ops.softmax import Softmax
+from hqsim.ops.temporal_table import TemporalTable
 from hqsim.ops.views import Input, Permute, Reshape, Slice, UpsampleNearest
 
 _ALL: tuple[Operator, ...] = (
@@ -45,6 +46,7 @@ _ALL: tuple[Operator, ...] = (
     SiLU(),
     Slice(),
     Softmax(),
+    TemporalTable(),
     TimestepEmbedding(),
     UpsampleNearest(),
 )

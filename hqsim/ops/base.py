@@ -57,6 +57,12 @@ class WorkContext:
     table_steps: int = 1
     works: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
+    def entries(self, node: Node) -> int:
+        """Entries of the timestep tables of a quantizer, or of the product that reads its operands."""
+        quantizers = [self.graph[name] for name in (node.name, *node.inputs)]
+        varies = any(quantizer.attributes.get("per_timestep") for quantizer in quantizers)
+        return self.table_steps if varies else 1
+
     def use(self, name: str) -> TensorUse:
         """The tensor ``name`` as memories hold it; a view is the tensor that it looks at."""
         from hqsim.ops import OPERATORS
@@ -97,6 +103,15 @@ class Operator:
     def pack(self, node: Node, arrays: Arrays) -> dict[str, np.ndarray]:
         """Return the parameters as the integer form wants them; the executor calls this once per node."""
         return dict(arrays)
+
+    def at_entry(self, arrays: Mapping[str, np.ndarray], entry: int) -> Mapping[str, np.ndarray]:
+        """Return ``arrays`` with one entry of every timestep table."""
+        if not self.per_step:
+            return arrays
+        return {
+            name: array[min(entry, len(array) - 1)] if name in self.per_step else array
+            for name, array in arrays.items()
+        }
 
     def integer(self, node: Node, arrays: Arrays, inputs: Sequence[np.ndarray], output: Format) -> Result:
         """Return the result by the numba kernels, integers only."""

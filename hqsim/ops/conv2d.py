@@ -32,18 +32,21 @@ class Conv2d(Multiply):
         )
 
     def evaluate(self, node, inputs, parameters):
-        """Torch convolution of the padded input."""
+        """Torch convolution; padding that differs between the sides is added before."""
         import torch
         from torch.nn.functional import conv2d, pad
 
         x = torch.cat(list(inputs), 1) if len(inputs) > 1 else inputs[0]
         top, left, bottom, right = node.attributes["padding"]
+        if (top, left) != (bottom, right):
+            x, top, left = pad(x, (left, right, top, bottom)), 0, 0
         bias = parameters[node.parameters["bias"]] if "bias" in node.parameters else None
         return conv2d(
-            pad(x, (left, right, top, bottom)),
+            x,
             parameters[node.parameters["weight"]],
             bias,
             stride=node.attributes["stride"],
+            padding=(top, left),
             groups=groups_of(node),
         )
 

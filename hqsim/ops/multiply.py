@@ -267,7 +267,7 @@ class Multiply(Summing):
             realisation=own,
             variants=variants,
             table_bytes=work.table_bytes(1),
-            table_bytes_all_steps=work.table_bytes(context.table_steps),
+            table_bytes_all_steps=work.table_bytes(context.entries(node)),
         )
 
     def _works(self, node: Node, context: WorkContext) -> Mapping[str | None, _Work]:

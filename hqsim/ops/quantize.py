@@ -198,7 +198,7 @@ class Quantize(Operator):
             vector={"requantize": elements},
             hadamard=hadamard_work(node, elements, "forward"),
             table_bytes=table_bytes,
-            table_bytes_all_steps=table_bytes * context.table_steps,
+            table_bytes_all_steps=table_bytes * context.entries(node),
         )
 
 

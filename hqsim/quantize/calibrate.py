@@ -7,7 +7,7 @@ its carrier ranges.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 
@@ -68,7 +68,7 @@ class _Statistics:
 
 
 @contextmanager
-def _one_thread() -> Iterator[None]:
+def one_thread() -> Iterator[None]:
     """Torch's float sums depend on the number of threads; the scales must not."""
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
@@ -78,16 +78,19 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(threads)
 
 
-@_one_thread()
+@one_thread()
 def calibrate(
     model: Model,
     lowered: Graph,
     recipe: Recipe,
-    weights: dict[str, WeightCodes],
+    weights: Mapping[str, WeightCodes],
     settings: CalibrationSettings,
     progress: Progress,
+    learned: Mapping[str, Format] | None = None,
 ) -> dict[str, Format]:
     """Return the format of every node of ``lowered``.
+
+    The formats of quantizers that a trainer has ``learned`` are kept but for the snapping of their scales.
 
     Raises
     ------
@@ -98,10 +101,11 @@ def calibrate(
     statistics = _Statistics()
     float_model = TorchModel(lowered, model.parameters)
     _run(model, float_model, settings, statistics, widths, "calibrate (float)", progress)
-    operands = {
-        name: _operand_format(lowered[name], steps, widths[name])
-        for name, steps in statistics.histograms.items()
-    }
+    used = 1 if recipe.activations.calibration == "first_step" else settings.steps
+    operands = dict(learned or {})
+    for name, steps in statistics.histograms.items():
+        if name not in operands:
+            operands[name] = operand_format(lowered[name], steps[:used], widths[name])
     formats = _formats(lowered, recipe, statistics.reach, operands)
     for node in lowered:
         if node.op == "embedding":
@@ -128,7 +132,7 @@ def _formats(
     return formats
 
 
-def _operand_format(node: Node, steps: list[Histogram], width: Format) -> Format:
+def operand_format(node: Node, steps: list[Histogram], width: Format) -> Format:
     """Scale and zero-point of every step, or of all steps together."""
     if not node.attributes["per_timestep"]:
         steps = [_merged(steps)]
@@ -180,14 +184,20 @@ def _run(
     progress(label, settings.steps, settings.steps)
 
 
-def model_inputs(model: Model, x: Tensor, timestep: int, guidance: float) -> dict[str, Tensor]:
-    """Return the model's inputs for one step: with guidance the unconditional half comes first."""
-    labels = torch.arange(len(x)) % max(model.classes, 1)
+def model_inputs(
+    model: Model, x: Tensor, timestep: int, guidance: float, labels: Tensor | None = None
+) -> dict[str, Tensor]:
+    """Return the model's inputs for one step: with guidance the unconditional half comes first.
+
+    Labels cycle through the classes unless they are given.
+    """
+    if labels is None:
+        labels = torch.arange(len(x), device=x.device) % max(model.classes, 1)
     if guidance != 1.0:
         assert model.null_label is not None
         x = torch.cat([x, x])
         labels = torch.cat([torch.full_like(labels, model.null_label), labels])
-    inputs = {"sample": x, "timestep": torch.full((len(x),), timestep)}
+    inputs = {"sample": x, "timestep": torch.full((len(x),), timestep, device=x.device)}
     if model.classes:
         inputs["class_labels"] = labels
     return inputs
@@ -199,7 +209,7 @@ def _observe(
     node: Node = visit.node
     if node.op == "quantize":
         if formats is not None and formats[node.inputs[0]].signed:
-            histogram = _histogram(visit, symmetric=formats[node.name].signed)
+            histogram = histogram_of(visit, symmetric=formats[node.name].signed)
             statistics.histograms.setdefault(node.name, []).append(histogram)
         return
     largest = statistics.widen(node.name, visit.value)
@@ -207,7 +217,8 @@ def _observe(
         raise NumericsError(f"{node.name}: activation at timestep {timestep} is not finite ({largest})")
 
 
-def _histogram(visit: Visit[Tensor], *, symmetric: bool) -> Histogram:
+def histogram_of(visit: Visit[Tensor], *, symmetric: bool) -> Histogram:
+    """Return the histogram of the (transformed) values that a quantizer reads."""
     operator = OPERATORS[visit.node.op]
     assert isinstance(operator, Quantize)
     values = operator.transformed(visit.node, visit.inputs[0])

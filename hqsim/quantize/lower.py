@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from types import MappingProxyType
 
-from hqsim.errors import InputError
+from hqsim.errors import InputError, UnsupportedError
 from hqsim.graph import Graph, Node, TensorType
 from hqsim.graph.graph import Attribute
 from hqsim.numerics import Format, block_order
@@ -39,6 +39,7 @@ class LayerPlan:
     split_shortcut: bool
     hadamard: Hadamard
     accumulator: AccumulatorModel
+    lora: bool
 
 
 def lower(graph: Graph, recipe: Recipe) -> Graph:
@@ -48,8 +49,12 @@ def lower(graph: Graph, recipe: Recipe) -> Graph:
     ------
     InputError
         When a layer rule matches no layer.
+    UnsupportedError
+        When the recipe is one for transformers and the graph is none.
     """
-    plans = _plans(graph, recipe)
+    if recipe.network == "transformer":
+        _refuse_convolutions(graph, recipe)
+    plans = layer_plans(graph, recipe)
     nodes: list[Node] = []
     for node in graph:
         if node.op == "input" and node.name == "sample":
@@ -104,13 +109,32 @@ def _operand_format(node: Node, source: Format) -> Format:
     return Format(bits=bits, scales=(1.0,), signed=False, zero_points=(1 << (bits - 1),))
 
 
-def _plans(graph: Graph, recipe: Recipe) -> dict[str, LayerPlan]:
-    """Resolve the recipe's defaults and ordered rules for every layer with weights."""
+def _refuse_convolutions(graph: Graph, recipe: Recipe) -> None:
+    """A diffusion transformer convolves once: its patch embedding reads the sample."""
+    convolutions = [node for node in graph if node.op == "conv2d"]
+    others = [node.name for node in convolutions if _origin(graph, node.inputs[0]) != "sample"]
+    if others:
+        raise UnsupportedError(
+            f"recipe '{recipe.name}': network: 'transformer' allows one convolution, the patch embedding, "
+            f"but the model has {len(others)} more, first '{others[0]}': the method is stated for linear "
+            "layers alone; use a recipe for any network, like 'ptq-w8a8'"
+        )
+
+
+def layer_plans(graph: Graph, recipe: Recipe) -> dict[str, LayerPlan]:
+    """Resolve the recipe's defaults and ordered rules for every layer with weights.
+
+    Raises
+    ------
+    InputError
+        When a layer rule matches no layer.
+    """
     layers = [node for node in graph if isinstance(OPERATORS[node.op], Multiply) and node.op != "matmul"]
     last = _origin(graph, graph.output)
     special = {
         "@first": [node.name for node in layers if _origin(graph, node.inputs[0]) == "sample"],
         "@last": [node.name for node in layers if node.name == last] or [layers[-1].name],
+        "@time": _time_embedding(graph),
     }
     default = LayerPlan(
         weight_bits=recipe.weights.bits,
@@ -121,6 +145,7 @@ def _plans(graph: Graph, recipe: Recipe) -> dict[str, LayerPlan]:
         split_shortcut=recipe.activations.split_shortcut,
         hadamard=recipe.hadamard,
         accumulator=recipe.accumulator,
+        lora=True,
     )
     plans = {node.name: default for node in layers}
     for position, rule in enumerate(recipe.layers):
@@ -128,7 +153,8 @@ def _plans(graph: Graph, recipe: Recipe) -> dict[str, LayerPlan]:
         if not matched:
             raise InputError(
                 f"recipe '{recipe.name}': layers[{position}].match: '{rule.match}' matches no layer; layers "
-                f"are named like '{layers[0].name}', wildcards are * ? [], '@first' and '@last' are allowed"
+                f"are named like '{layers[0].name}', wildcards are * ? [], '@first', '@last' and '@time' are "
+                "allowed"
             )
         asked = {field: getattr(rule, field) for field in LayerPlan.__dataclass_fields__}
         given = {field: choice for field, choice in asked.items() if choice is not None}
@@ -141,6 +167,20 @@ def _origin(graph: Graph, name: str) -> str:
     while len(graph[name].inputs) == 1 and not isinstance(OPERATORS[graph[name].op], Multiply):
         name = graph[name].inputs[0]
     return name
+
+
+def _time_embedding(graph: Graph) -> list[str]:
+    """The layers behind a sinusoid, up to the node that has another input or several readers."""
+    found = []
+    for sinusoid in graph:
+        if sinusoid.op != "timestep_embedding":
+            continue
+        readers = graph.consumers(sinusoid.name)
+        while len(readers) == 1 and len(readers[0].inputs) == 1:
+            if isinstance(OPERATORS[readers[0].op], Multiply):
+                found.append(readers[0].name)
+            readers = graph.consumers(readers[0].name)
+    return found
 
 
 def _lower_layer(node: Node, graph: Graph, plan: LayerPlan) -> list[Node]:

@@ -1,17 +1,19 @@
 """The quantized model: the lowered graph, formats, packed weights and integer parameters; saved and loaded.
 
 A folder: ``config.json`` (what it is), ``model.safetensors`` (packed codes, dyadic tables), ``manifest.json``
-(versions, seeds, sha256 of every file). It runs without the float model; only fake-quant needs that.
+(versions, seeds, sha256 of every file), and ``training.csv`` where it was trained. It runs without the float
+model; only fake-quant needs that.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections import ChainMap
+from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
@@ -28,10 +30,12 @@ from hqsim.io import (
 from hqsim.models import Model, Schedule, load_model
 from hqsim.numerics import Format
 from hqsim.ops import WeightCodes
+from hqsim.quantize.lower import lower
 from hqsim.quantize.recipe import Recipe
 
 KIND = "quantized-model"
 FORMAT_VERSION = 2
+CURVE = "training.csv"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,12 +73,37 @@ class SourceModel:
         return model
 
 
+@dataclass(frozen=True)
+class Training:
+    """How a model was trained: plain settings and results for ``config.json``, the curve for a table.
+
+    ``curve`` float64 ``[rows, columns]`` becomes ``training.csv``.
+    """
+
+    settings: Mapping[str, Any]
+    columns: tuple[str, ...]
+    curve: np.ndarray
+
+    def table(self) -> str:
+        """Return the curve as CSV; floats survive exactly."""
+        rows = [",".join(repr(value).removesuffix(".0") for value in row) for row in self.curve.tolist()]
+        return "\n".join([",".join(self.columns), *rows, ""])
+
+    @classmethod
+    def read(cls, settings: Mapping[str, Any], path: Path) -> Training:
+        """Undo :meth:`table`."""
+        header, *rows = path.read_text(encoding="utf-8").splitlines()
+        columns = tuple(header.split(","))
+        curve = np.array([[float(cell) for cell in row.split(",")] for row in rows])
+        return cls(settings, columns, curve.reshape(len(rows), len(columns)))
+
+
 @dataclass(frozen=True, kw_only=True)
 class QuantizedModel:
     """A model in integers.
 
     ``arrays`` holds each node's integer parameters, int64; ``weights`` the packed codes; ``timesteps`` are
-    the calibrated ones, in the order of the tables' entries.
+    the calibrated ones, in the order of the tables' entries; ``training`` is None where only calibration ran.
     """
 
     model: SourceModel
@@ -85,11 +114,33 @@ class QuantizedModel:
     arrays: Mapping[str, Mapping[str, np.ndarray]]
     timesteps: tuple[int, ...]
     seed: int
+    training: Training | None = None
 
     @cached_property
     def source(self) -> Model:
         """The float model that this one was made from."""
         return self.model.load()
+
+    @property
+    def float_graph(self) -> Graph:
+        """The lowered graph of the float model: with its time MLP where this model has tables."""
+        if not self.recipe.precompute_temporal:
+            return self.graph
+        return lower(self.source.graph, self.recipe)
+
+    @property
+    def real_parameters(self) -> Mapping[str, np.ndarray]:
+        """The float model's parameters, and what the codes of temporal tables stand for."""
+        tables: dict[str, np.ndarray] = {}
+        for node in self.graph:
+            if node.op == "temporal_table":
+                arrays = self.arrays[node.name]
+                tables[node.parameters["table"]] = self.formats[node.name].decode(arrays["table"])
+                tables[node.parameters["timesteps"]] = arrays["timesteps"]
+        source = cast(
+            MutableMapping[str, np.ndarray], self.source.parameters
+        )  # ChainMap writes to its first alone
+        return ChainMap(tables, source) if tables else source
 
     def entry_of(self, timestep: int) -> int:
         """Return the table entry for ``timestep``: the nearest calibrated one."""
@@ -108,6 +159,8 @@ class QuantizedModel:
             config = json.dumps(self._config(), indent=1, sort_keys=True) + "\n"
             write_text_atomic(temporary / "config.json", config)
             write_tensors(temporary / "model.safetensors", self._tensors(), {"kind": KIND})
+            if self.training is not None:
+                write_text_atomic(temporary / CURVE, self.training.table())
             write_manifest(
                 temporary,
                 kind=KIND,
@@ -136,6 +189,7 @@ class QuantizedModel:
             },
             "recipe": self.recipe.model_dump(mode="json"),
             "seed": self.seed,
+            "training": dict(self.training.settings) if self.training else None,
             "timesteps": list(self.timesteps),
             **self.graph.to_json(),
             "formats": {name: format_.to_json() for name, format_ in self.formats.items()},
@@ -174,7 +228,8 @@ def load_quantized(folder: str | Path) -> QuantizedModel:
         )
     tensors, _ = read_tensors(folder / "model.safetensors")
     try:
-        return _assemble(config, tensors)
+        training = Training.read(config["training"], folder / CURVE) if config.get("training") else None
+        return _assemble(config, tensors, training)
     except (KeyError, TypeError, ValueError) as error:
         raise InputError(
             f"{folder}: config.json and model.safetensors do not make a model "
@@ -182,7 +237,9 @@ def load_quantized(folder: str | Path) -> QuantizedModel:
         ) from error
 
 
-def _assemble(config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> QuantizedModel:
+def _assemble(
+    config: Mapping[str, Any], tensors: Mapping[str, np.ndarray], training: Training | None
+) -> QuantizedModel:
     model = config["model"]
     schedule = Schedule(
         alphas_cumprod=tensors["schedule.alphas_cumprod"],
@@ -220,6 +277,7 @@ def _assemble(config: Mapping[str, Any], tensors: Mapping[str, np.ndarray]) -> Q
         arrays=arrays,
         timesteps=tuple(config["timesteps"]),
         seed=config["seed"],
+        training=training,
     )
 
 

@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from hqsim.errors import InputError, unknown_name
 from hqsim.io import load_yaml, validate_yaml
+from hqsim.quantize.reconstruction import Reconstruction
+from hqsim.quantize.training import Distillation
 
 FOLDER = Path(__file__).parent / "recipes"
 _NAME = re.compile(r"(?P<method>[a-z][a-z0-9-]*?)-w(?P<weights>\d+)a(?P<activations>\d+)")
@@ -37,13 +39,16 @@ class Activations(_Strict):
     """Operands: squared-error-optimal scale (and zero-point), per calibrated timestep or one for all.
 
     ``symmetric`` codes are signed; the others are unsigned with a zero-point. Under ``split_shortcut`` a
-    layer that reads a concatenation along its channels quantizes each side by itself.
+    layer that reads a concatenation along its channels quantizes each side by itself. ``calibration`` says
+    which sampling steps the scales are searched on: ``first_step`` takes the one with the most noise for all
+    (Yang et al., "An Analysis on Quantizing Diffusion Transformers", 2024), so there is one scale for all.
     """
 
     bits: ActivationBits = 4
     symmetric: bool = True
     per_timestep: bool = True
     split_shortcut: bool = False
+    calibration: Literal["all_steps", "first_step"] = "all_steps"
 
 
 class Attention(_Strict):
@@ -96,9 +101,11 @@ class AccumulatorModel(_Strict):
 
 
 class LayerRule(_Strict):
-    """An exception: layers whose name matches the wildcard, ``@first`` or ``@last``; later rules win.
+    """An exception: layers whose name matches the wildcard, ``@first``, ``@last``, ``@time``; later ones win.
 
-    What a rule leaves out stays as it was; ``hadamard`` and ``accumulator`` are replaced as a whole.
+    ``@time`` is the time embedding: the layers that read a sinusoid and nothing else. What a rule leaves out
+    stays as it was; ``hadamard`` and ``accumulator`` are replaced as a whole; ``lora: false`` keeps a trainer
+    from the weights.
     """
 
     match: Annotated[str, Field(min_length=1)]
@@ -110,20 +117,34 @@ class LayerRule(_Strict):
     split_shortcut: bool | None = None
     hadamard: Hadamard | None = None
     accumulator: AccumulatorModel | None = None
+    lora: bool | None = None
 
 
 class Recipe(_Strict):
-    """A whole recipe."""
+    """A whole recipe; ``network: transformer`` is one for diffusion transformers alone."""
 
     name: str = "custom"
     description: str = ""
+    network: Literal["any", "transformer"] = "any"
     weights: Weights = Weights()
     activations: Activations = Activations()
     attention: Attention = Attention()
     carriers: Carriers = Carriers()
     hadamard: Hadamard = Hadamard()
     accumulator: AccumulatorModel = AccumulatorModel()
+    precompute_temporal: bool = False
     layers: tuple[LayerRule, ...] = ()
+    training: Annotated[Distillation | Reconstruction, Field(discriminator="kind")] | None = None
+
+    @model_validator(mode="after")
+    def _one_step_gives_one_scale(self) -> Self:
+        per_timestep = self.activations.per_timestep or any(rule.per_timestep for rule in self.layers)
+        if self.activations.calibration == "first_step" and per_timestep:
+            raise ValueError(
+                "activations.calibration 'first_step' gives one scale for all timesteps; set per_timestep to "
+                "false"
+            )
+        return self
 
 
 def list_recipes() -> list[str]:

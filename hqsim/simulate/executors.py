@@ -94,13 +94,7 @@ class CodeExecutor:
     @staticmethod
     def at_entry(node: Node, arrays: Mapping[str, np.ndarray], entry: int) -> Mapping[str, np.ndarray]:
         """Return ``arrays`` with one entry of every timestep table."""
-        per_step = OPERATORS[node.op].per_step
-        if not per_step:
-            return arrays
-        return {
-            name: array[min(entry, len(array) - 1)] if name in per_step else array
-            for name, array in arrays.items()
-        }
+        return OPERATORS[node.op].at_entry(arrays, entry)
 
     def evaluate(self, node: Node, inputs: tuple[np.ndarray, ...], entry: int) -> np.ndarray:
         """Return the codes of one node."""
@@ -177,8 +171,8 @@ class TorchExecutor:
         self._steps: list[DdimStep] = []
         self._weight = 1.0
         self.torch_model = TorchModel(
-            qmodel.graph,
-            qmodel.source.parameters,
+            qmodel.graph if fake else qmodel.float_graph,
+            qmodel.real_parameters if fake else qmodel.source.parameters,
             dtype=torch.float64 if double else torch.float32,
             formats=qmodel.formats if fake else None,
             weights=qmodel.weights if fake else None,

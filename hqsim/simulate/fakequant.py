@@ -137,7 +137,7 @@ class _Teacher:
         """Compare one node of the fake-quant walk."""
         node: Node = fake.node
         operator = OPERATORS[node.op]
-        if operator.is_view or node.op in ("embedding", "timestep_embedding"):
+        if operator.is_view or node.op in ("embedding", "timestep_embedding", "temporal_table"):
             return
         difference = self.result.difference(TEACHER_FORCED, node.name, step)
         output = self.qmodel.formats[node.name]

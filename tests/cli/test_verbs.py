@@ -27,13 +27,20 @@ def test_models(hqsim, world):
 
 def test_quantize_passes_its_options_and_saves(hqsim, world, tmp_path):
     out = tmp_path / "q"
-    options = ["--steps", "10", "--images", "4", "--guidance", "2.5", "--seed", "7"]
+    options = ["--steps", "10", "--images", "4", "--guidance", "2.5", "--seed", "7", "--train", "9"]
     answer = hqsim("quantize", "digits", "--recipe", "hqdm-w4a4", "--out", out, *options, "--json", "-")
     assert answer.code == 0
     arguments, keywords = world.last("quantize")
     assert arguments == ("loaded digits", "loaded hqdm-w4a4")
     assert keywords.pop("progress") is not None
-    assert keywords == {"seed": 7, "steps": 10, "images": 4, "guidance": 2.5}
+    assert keywords == {
+        "seed": 7,
+        "steps": 10,
+        "images": 4,
+        "guidance": 2.5,
+        "train": 9,
+        "checkpoint": None,
+    }
     result = answer.json()
     config_size = (out / "config.json").stat().st_size
     assert result["files_bytes"] == {"config.json": config_size, "model.safetensors": 5000}

@@ -16,8 +16,9 @@ from hqsim.models.write_graphs import main
 from tests.models.families import FAMILIES, PLAIN
 
 BLUEPRINT = Blueprint(class_name="UNet2DModel", config=PLAIN, context=None, train_timesteps=1000)
+EMBEDDED = ("digits", "digits-dit")
 LONG = [
-    pytest.param(name, marks=() if name == "digits" else pytest.mark.slow) for name in ("digits", *FAMILIES)
+    pytest.param(name, marks=() if name in EMBEDDED else pytest.mark.slow) for name in (*EMBEDDED, *FAMILIES)
 ]
 
 

@@ -1,11 +1,15 @@
 """The figures of ``hqsim models`` against the models themselves and torch's own FLOP counter."""
 
+import inspect
+
+import diffusers
+import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from hqsim.models import list_models
-from hqsim.models.load import CHECKPOINTS
+from hqsim.models.load import CHECKPOINTS, WEIGHTS
 from hqsim.ops import OPERATORS, WorkContext
 from hqsim.quantize import load_recipe
 from hqsim.quantize.lower import lower, width_formats
@@ -14,7 +18,7 @@ from hqsim.quantize.lower import lower, width_formats
 def _flop_counter_macs(module, size):
     """Half of the FLOPs of one call with one image; attention by plain products, so that it is counted."""
     example = {
-        "sample": torch.zeros(1, 1, size, size),
+        next(iter(inspect.signature(module.forward).parameters)): torch.zeros(1, 1, size, size),
         "timestep": torch.zeros(1, dtype=torch.int64),
         "class_labels": torch.zeros(1, dtype=torch.int64),
     }
@@ -36,6 +40,7 @@ def _record_macs(model, batch=1):
 def test_the_models_that_are_listed():
     assert [(info.name, info.embedded) for info in list_models()] == [
         ("digits", True),
+        ("digits-dit", True),
         ("ldm4-imagenet", False),
         ("ldm4-bedrooms", False),
         ("ldm8-churches", False),
@@ -44,15 +49,21 @@ def test_the_models_that_are_listed():
     ]
 
 
-def test_figures_of_digits(digits_model):
-    from diffusers import UNet2DModel
-
-    (info,) = (info for info in list_models() if info.name == "digits")
-    module = UNet2DModel.from_pretrained(CHECKPOINTS / "digits" / "unet").eval()
-    assert info.kind == type(module).__name__
+@pytest.mark.parametrize(
+    ("name", "part", "kind", "twice"),
+    [
+        ("digits", "unet", "UNet2DModel", 0),
+        ("digits-dit", "transformer", "DiTTransformer2DModel", 256 * 128 + 128 * 128),
+    ],
+)
+def test_figures_of_an_embedded_model(name, part, kind, twice):
+    """``twice``: for its last layer diffusers runs block 0's time MLP again; the graph runs it once."""
+    (info,) = (info for info in list_models() if info.name == name)
+    module = getattr(diffusers, kind).from_pretrained(CHECKPOINTS / name / part).eval()
+    assert info.kind == kind
     assert info.embedded
-    assert info.parameters == digits_model.parameter_count == sum(p.numel() for p in module.parameters())
-    assert info.macs == _flop_counter_macs(module, 32)
+    assert info.parameters == sum(p.numel() for p in module.parameters())
+    assert info.macs == _flop_counter_macs(module, 32) - twice
 
 
 def test_layer_records_count_what_the_flop_counter_counts(tiny_module, tiny_model, digits_model):
@@ -62,6 +73,6 @@ def test_layer_records_count_what_the_flop_counter_counts(tiny_module, tiny_mode
     assert _record_macs(digits_model) == info.macs
 
 
-def test_the_embedded_checkpoint_is_small():
-    weights = CHECKPOINTS / "digits" / "unet" / "diffusion_pytorch_model.safetensors"
-    assert weights.stat().st_size <= 8_000_000
+@pytest.mark.parametrize("weights", ["digits/unet", "digits-dit/transformer"])
+def test_the_embedded_checkpoints_are_small(weights):
+    assert (CHECKPOINTS / weights / WEIGHTS).stat().st_size <= 8_000_000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -306,6 +306,23 @@ def embedding(draw, length):
         dim=dim,
     )
     return look_up(case, rows, draw(SEEDS))
+
+
+@cases_of("temporal_table")
+def temporal_table(draw, length):
+    rows, dim = draw(st.integers(1, 9)), draw(st.integers(1, length))
+    timesteps = random_of(draw).permutation(1000)[:rows]
+    case = build(
+        draw,
+        "temporal_table",
+        {"x": (carrier(1.0), ())},
+        shape=(dim,),
+        output=carrier(2.0**-5, draw(CARRIER_BITS)),
+        parameters={"t": random_of(draw).normal(0, 1, (rows, dim)), "t.timesteps": timesteps},
+        roles={"table": "t", "timesteps": "t.timesteps"},
+    )
+    case = look_up(case, rows, draw(SEEDS))
+    return replace(case, inputs=(timesteps[case.inputs[0]],))
 
 
 @cases_of("timestep_embedding")

@@ -256,7 +256,7 @@ def test_a_rule_may_change_the_transform(tiny_model):
 def test_a_rule_that_matches_nothing(tiny_model, match):
     message = (
         f"recipe 'custom': layers[1].match: '{match}' matches no layer; layers are named like "
-        "'time_embedding.linear_1', wildcards are * ? [], '@first' and '@last' are allowed"
+        "'time_embedding.linear_1', wildcards are * ? [], '@first', '@last' and '@time' are allowed"
     )
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
         lower(tiny_model.graph, _with_rules(LayerRule(match="@first"), LayerRule(match=match)))

@@ -1,0 +1,68 @@
+"""docs/METHODS.md from its template (``page.md.j2``, where the prose stands) and whatever units are done."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from benchmarks.methods import tables
+from benchmarks.methods.claims import Claim, against_efficientdm, convergence, order_five, own_aim
+from benchmarks.methods.figures import save_figures
+from benchmarks.methods.results import Published, Results
+from benchmarks.methods.units import STUDIES
+from hqsim.analysis.features import DigitsExtractor
+
+FIGURES = "images"
+TABLE = "methods.csv"
+
+
+def paper_claims(results: Results, published: Published) -> Iterator[Claim]:
+    """Every line of the paper that can be asked here."""
+    yield from against_efficientdm(results, published)
+    yield from order_five(results, published)
+    yield from convergence(results)
+
+
+def write_page(results: Results, docs: Path) -> Path:
+    """Write page, CSV and figures into ``docs``; return the page."""
+    published = Published()
+    figures = save_figures(results, docs / FIGURES)
+    results.table().to_csv(docs / TABLE, index=False, lineterminator="\n", float_format="%.6g")
+    claims, aims = list(paper_claims(results, published)), list(own_aim(results))
+    settings = results.journal.settings
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    text = environment.get_template("page.md.j2").render(
+        settings=settings,
+        images=results.images,
+        ablation_images=results.ablation_images,
+        extractor=DigitsExtractor.name,
+        versions=_versions(),
+        figures={name: f"{FIGURES}/{file}" for name, file in figures.items()},
+        csv=TABLE,
+        methods=tables.method_tables(results, published),
+        starts=tables.start_table(results),
+        claims=tables.claims_table(claims),
+        tally=tables.tally(claims),
+        aims=tables.claims_table(aims),
+        ablation=tables.ablation_table(results),
+        tfmq=tables.tfmq_table(results),
+        studies={unit.name.partition("/")[2]: tables.study_table(results.study(unit)) for unit in STUDIES},
+    )
+    page = docs / "METHODS.md"
+    page.write_text(text, encoding="utf-8")
+    return page
+
+
+def _versions() -> str:
+    names = ("torch", "numba", "numpy")
+    return ", ".join([f"Python {platform.python_version()}", *(f"{n} {metadata.version(n)}" for n in names)])

@@ -1,0 +1,111 @@
+"""What is compared: variants of the table, of the ablation and of the further studies, in running order."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cache, cached_property
+from itertools import product
+
+from hqsim.quantize import Recipe, load_recipe
+from hqsim.quantize.recipe import Hadamard
+
+MODEL = "digits"
+METHODS = ("ptq", "efficientdm", "double", "hqdm", "hqdm-channel")
+TRAINED = METHODS[1:]
+WIDTHS = ("w4a4", "w4a3", "w8a8", "w4a8", "w8a4", "w3a4", "w2a4")
+"""The widths of the paper's tables, the two that its images and curves show first."""
+SHOWN_WIDTHS = WIDTHS[:2]
+ABLATION_WIDTH = "w4a4"
+ORDERS, AXES = (3, 4, 5, 6), ("width", "channel")
+TFMQ_WIDTHS = ("w4a8", "w8a8")
+
+
+@dataclass(frozen=True)
+class Transform:
+    """A single Hadamard of the ablation."""
+
+    order: int
+    axis: str
+    signs: bool
+
+    @property
+    def text(self) -> str:
+        """``k = 3, channel, signs``."""
+        return f"k = {self.order}, {self.axis}, {'signs' if self.signs else 'no signs'}"
+
+
+@dataclass(frozen=True)
+class Variant:
+    """One quantized model: a recipe, another transform in it, trained or calibrated only."""
+
+    method: str
+    widths: str
+    trained: bool
+    transform: Transform | None = None
+
+    @property
+    def name(self) -> str:
+        """The name of its folders."""
+        changed = self.transform
+        extra = f"-order{changed.order}-{changed.axis}{'-signs' * changed.signs}" if changed else ""
+        started = "-untrained" if self.method in TRAINED and not self.trained else ""
+        return f"{self.method}{extra}-{self.widths}{started}"
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The recipe."""
+        recipe = load_recipe(f"{self.method}-{self.widths}")
+        if self.transform is None:
+            return recipe
+        hadamard = Hadamard(
+            kind="single",
+            axis="width" if self.transform.axis == "width" else "channel",
+            order=self.transform.order,
+            signs=self.transform.signs,
+        )
+        return recipe.model_copy(update={"name": self.name, "hadamard": hadamard})
+
+    @cached_property
+    def key(self) -> str:
+        """A hash of the recipe: results of another one are not taken for this variant's."""
+        text = json.dumps(self.recipe.model_dump(mode="json"), sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+@cache
+def table_variants() -> tuple[Variant, ...]:
+    """The paper's table: every method at every width, trained where it trains."""
+    return tuple(Variant(method, widths, method in TRAINED) for widths, method in product(WIDTHS, METHODS))
+
+
+@cache
+def start_variants() -> tuple[Variant, ...]:
+    """The untrained starts of the trained methods."""
+    return tuple(Variant(method, widths, False) for widths, method in product(SHOWN_WIDTHS, TRAINED))
+
+
+@cache
+def ablation_variants() -> tuple[tuple[Transform, Variant], ...]:
+    """Every order, axis and sign; the two that have a method's name are that method."""
+    transforms = [
+        Transform(order, axis, signs)
+        for axis, signs, order in product(AXES, (False, True), ORDERS)
+    ]  # fmt: skip
+    named = {Transform(5, "width", False): "hqdm", Transform(3, "channel", True): "hqdm-channel"}
+    return tuple(
+        (
+            transform,
+            Variant(named[transform], ABLATION_WIDTH, True)
+            if transform in named
+            else Variant("hqdm", ABLATION_WIDTH, True, transform),
+        )
+        for transform in transforms
+    )
+
+
+@cache
+def tfmq_variants() -> tuple[Variant, ...]:
+    """TFMQ-DM, to stand beside plain PTQ."""
+    return tuple(Variant("tfmq", widths, True) for widths in TFMQ_WIDTHS)

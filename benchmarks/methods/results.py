@@ -1,0 +1,100 @@
+"""What the units have found so far; None stands for what has not run."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.methods import plan
+from benchmarks.methods.journal import Journal, Unit
+from benchmarks.methods.plan import Variant
+from benchmarks.methods.units import ModelUnit, judge_unit, read_samples
+from hqsim.analysis.bit_operations import BitOperations, bit_operations
+from hqsim.analysis.bootstrap import Measured
+from hqsim.analysis.quality import METRICS
+from hqsim.io import read_tensors
+
+PUBLISHED = Path(__file__).resolve().parents[2] / "tests" / "data" / "published_hqdm.csv"
+
+
+@dataclass(frozen=True)
+class Results:
+    """Reads a work folder."""
+
+    journal: Journal
+    images: int
+    ablation_images: int
+
+    def figures(self, variant: Variant | None, images: int | None = None) -> dict[str, Measured] | None:
+        """Return the figures of a variant (None: the float model) by metric."""
+        unit = judge_unit(self.journal, variant, images or self.images)
+        if not self.journal.done(unit):
+            return None
+        folder = self.journal.path(unit)
+        draws, _ = read_tensors(folder / "draws.safetensors")
+        values = json.loads((folder / "figures.json").read_text())["figures"]
+        return {name: Measured(value, draws[name]) for name, (value, _, _) in values.items()}
+
+    def image_codes(self, variant: Variant | None, count: int) -> np.ndarray | None:
+        """Return the first images of a variant, uint8 ``[count, h, w]``."""
+        unit = judge_unit(self.journal, variant, count)
+        samples = unit.samples
+        if not all(self.journal.done(sample) for sample in samples):
+            return None
+        return read_samples(self.journal, samples, count)["codes"][:, 0]
+
+    def curve(self, variant: Variant) -> pd.DataFrame | None:
+        """Return the training curve."""
+        unit = ModelUnit(variant)
+        path = self.journal.path(unit) / "model" / "training.csv"
+        return pd.read_csv(path) if self.journal.done(unit) and path.exists() else None
+
+    def study(self, unit: Unit) -> pd.DataFrame | None:
+        """Return a study's table."""
+        return pd.read_csv(self.journal.path(unit) / "table.csv") if self.journal.done(unit) else None
+
+    def bits(self, variant: Variant) -> BitOperations:
+        """Return what one evaluation of the model multiplies; known without any run."""
+        from hqsim.analysis.estimate import records_of
+
+        return bit_operations(
+            records_of(
+                plan.MODEL, recipe=variant.recipe, batch=1, guidance=1.0, steps=self.journal.settings.steps
+            )
+        )
+
+    def table(self) -> pd.DataFrame:
+        """Return every figure in tidy form: one row per variant, number of images and metric."""
+        cases = [(None, self.images)]
+        cases += [
+            (variant, self.images)
+            for variant in (*plan.table_variants(), *plan.start_variants(), *plan.tfmq_variants())
+        ]
+        cases += [(variant, self.ablation_images) for _, variant in plan.ablation_variants()]
+        rows = []
+        for variant, images in dict.fromkeys(cases):
+            for metric, figure in (self.figures(variant, images) or {}).items():
+                low, high = METRICS[metric].interval(figure)
+                rows.append((variant.name if variant else "float", images, metric, figure.value, low, high))
+        return pd.DataFrame(rows, columns=["variant", "images", "metric", "value", "low", "high"])
+
+
+class Published:
+    """The figures of the HQ-DM paper, by table, method, widths and metric."""
+
+    @cached_property
+    def _values(self) -> dict[tuple[str, str, str, str], float]:
+        frame = pd.read_csv(PUBLISHED).dropna(subset="value")
+        return {
+            (row.table, row.method, f"w{row.w_bits}a{row.a_bits}", row.metric): row.value
+            for row in frame.itertuples()
+        }
+
+    def get(self, table: str, method: str, widths: str, metric: str) -> float | None:
+        """Return a published figure, None where the paper has none."""
+        return self._values.get((table, method, widths, metric))

@@ -1,0 +1,184 @@
+"""The page's tables in Markdown."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import pandas as pd
+
+from benchmarks.methods import plan
+from benchmarks.methods.claims import NOT_RUN, Claim, pair, short_name, width_text
+from benchmarks.methods.plan import Variant
+from benchmarks.methods.results import Published, Results
+from hqsim.analysis.bootstrap import Measured
+from hqsim.analysis.features import DigitsExtractor
+from hqsim.analysis.quality import METRICS
+from hqsim.report.quantities import MISSING
+from hqsim.report.tradeoff import Point, front_of
+
+PAPER_NAMES = {"float": "FP", "efficientdm": "EfficientDM", "hqdm": "HQ-DM"}
+PAPER_METRICS = ("IS", "FID", "sFID", "Precision")
+
+
+def markdown(header: Sequence[str], rows: Iterable[Sequence[str]], *, text_columns: int = 1) -> str:
+    """Return a table; all columns but the first ones are aligned to the right."""
+    marks = ["---"] * text_columns + ["---:"] * (len(header) - text_columns)
+    lines = [header, marks, *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def title(metric: str) -> str:
+    """Return a metric's name with its features."""
+    return METRICS[metric].title.format(DigitsExtractor.name)
+
+
+def cell(figure: Measured | None, metric: str) -> str:
+    """``12.34 (11.9 to 12.8)``."""
+    if figure is None:
+        return NOT_RUN
+    low, high = METRICS[metric].interval(figure)
+    decimals = METRICS[metric].decimals
+    return f"{figure.value:.{decimals}f} ({low:.{decimals}f} to {high:.{decimals}f})"
+
+
+def method_tables(results: Results, published: Published) -> str:
+    """One table per width: measured figures, then the published ones in columns of their own."""
+    header = [
+        "Method", *(title(metric) for metric in METRICS),
+        *(f"published, ImageNet LDM-4: {metric}" for metric in PAPER_METRICS),
+    ]  # fmt: skip
+    text = ""
+    for width in plan.WIDTHS:
+        rows = [_row(results, published, None, "float", "w32a32")]
+        for method in plan.METHODS:
+            variant = Variant(method, width, method in plan.TRAINED)
+            rows.append(_row(results, published, variant, method, width))
+        text += f"### {width_text(width)}\n\n{markdown(header, rows)}\n\n"
+    return text.rstrip()
+
+
+def _row(
+    results: Results, published: Published, variant: Variant | None, method: str, width: str
+) -> list[str]:
+    figures = results.figures(variant)
+    cells = [method]
+    for metric in METRICS:
+        absent = variant is None and metric in ("sqnr_db", "psnr_db")
+        figure = None if figures is None else figures.get(metric)
+        cells.append(MISSING if absent else cell(figure, metric))
+    for metric in PAPER_METRICS:
+        value = published.get("T1", PAPER_NAMES.get(method, method), width, metric)
+        cells.append(MISSING if value is None else f"{value:.2f}")
+    return cells
+
+
+def start_table(results: Results) -> str:
+    """What training adds to the untrained start of the same recipe."""
+    metrics = ("sqnr_db", "frechet")
+    header = [
+        "Method",
+        "Widths",
+        *(f"{short_name(m)}, {what}" for m in metrics for what in ("start", "gain")),
+    ]
+    rows = []
+    for start in plan.start_variants():
+        trained = Variant(start.method, start.widths, True)
+        cells = [start.method, width_text(start.widths)]
+        for metric in metrics:
+            found, text = pair(results, trained, start, metric)
+            figures = results.figures(start)
+            cells.append(cell(figures and figures[metric], metric))
+            cells.append(text if found == NOT_RUN else f"{text}, {found}")
+        rows.append(cells)
+    return markdown(header, rows, text_columns=2)
+
+
+def tradeoff_points(results: Results) -> dict[Variant, Point]:
+    """Return quality over bit operations of the ablation and of the other methods at the same widths."""
+    groups = {variant: f"{t.axis}{', signs' * t.signs}" for t, variant in plan.ablation_variants()}
+    labels = {variant: f"k={t.order}" for t, variant in plan.ablation_variants()}
+    others = [Variant(m, plan.ABLATION_WIDTH, m in plan.TRAINED) for m in plan.METHODS]
+    for variant in others:
+        groups.setdefault(variant, "other methods")
+        labels.setdefault(variant, variant.method)
+    points = {}
+    for variant, group in groups.items():
+        figures = results.figures(variant, results.ablation_images) or results.figures(variant)
+        if figures is not None:
+            low, high = figures["sqnr_db"].interval
+            points[variant] = Point(
+                label=labels[variant],
+                group=group,
+                cost=results.bits(variant).bit_operations / 1e9,
+                quality=figures["sqnr_db"].value,
+                low=low,
+                high=high,
+            )
+    return points
+
+
+def ablation_table(results: Results) -> str:
+    """Order, axis, signs: bits of the multiplier, bit operations, quality, and who is on the front."""
+    header = [
+        "Transform", "stored bits", "multiplier bits, most products", "widest (layers that have it)",
+        "Gbit-operations per step", "transform additions per step (millions)", "SQNR (dB)",
+        "SQNR per Gbit-operation", title("frechet"), "on the front",
+    ]  # fmt: skip
+    points = tradeoff_points(results)
+    front = {id(point) for point in front_of(list(points.values()))}
+    rows = []
+    for transform, variant in plan.ablation_variants():
+        bits, point = results.bits(variant), points.get(variant)
+        figures = results.figures(variant, results.ablation_images) or {}
+        giga = bits.bit_operations / 1e9
+        rows.append(
+            [
+                transform.text,
+                str(variant.recipe.activations.bits),
+                str(bits.multiplier_bits),
+                f"{bits.widest_bits} ({len(bits.widest_layers)})",
+                f"{giga:.2f}",
+                f"{bits.butterfly_adds / 1e6:.2f}",
+                cell(figures.get("sqnr_db"), "sqnr_db"),
+                f"{point.quality / giga:.2f}" if point else NOT_RUN,
+                cell(figures.get("frechet"), "frechet"),
+                NOT_RUN if point is None else "yes" if id(point) in front else "no",
+            ]
+        )
+    return markdown(header, rows)
+
+
+def tfmq_table(results: Results) -> str:
+    """TFMQ-DM beside plain PTQ."""
+    metrics = ("sqnr_db", "psnr_db", "frechet", "spatial_frechet")
+    rows = []
+    for variant in plan.tfmq_variants():
+        for case in (Variant("ptq", variant.widths, False), variant):
+            figures = results.figures(case) or {}
+            cells = (cell(figures.get(metric), metric) for metric in metrics)
+            rows.append([case.method, width_text(case.widths), *cells])
+    return markdown(["Method", "Widths", *(title(metric) for metric in metrics)], rows, text_columns=2)
+
+
+def claims_table(claims: Iterable[Claim]) -> str:
+    """Claim, published, measured, verdict."""
+    rows = [[claim.claim, claim.published, claim.measured, claim.verdict] for claim in claims]
+    return markdown(["Claim", "Published", "Measured here: difference", "Verdict"], rows, text_columns=4)
+
+
+def tally(claims: Sequence[Claim]) -> str:
+    """Count the verdicts in a sentence."""
+    verdicts = [claim.verdict for claim in claims]
+    names = ("holds", "does not hold here", "undecided", NOT_RUN)
+    counts = ", ".join(f"{name}: {verdicts.count(name)}" for name in names if name in verdicts)
+    return f"Of {len(claims)} lines: {counts}."
+
+
+def study_table(frame: pd.DataFrame | None) -> str:
+    """Any DataFrame, numbers with four figures."""
+    if frame is None:
+        return NOT_RUN.capitalize() + "."
+    rows = [
+        [f"{x:.4g}" if isinstance(x, float) else str(x) for x in row] for row in frame.itertuples(index=False)
+    ]
+    return markdown([str(name) for name in frame.columns], rows)

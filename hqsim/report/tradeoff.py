@@ -1,0 +1,62 @@
+"""Quality over cost: points with error bars, and the front that no point beats in both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from hqsim.report.curves import COLOURS
+from hqsim.report.figures import save_figure
+
+
+@dataclass(frozen=True, kw_only=True)
+class Point:
+    """One design: ``quality`` (more is better) with its interval at ``cost`` (less is better)."""
+
+    label: str
+    group: str
+    cost: float
+    quality: float
+    low: float
+    high: float
+
+
+def front_of(points: Sequence[Point]) -> list[Point]:
+    """Return the points that no other beats or equals in both (Pareto), cheapest first."""
+    best: list[Point] = []
+    for point in sorted(points, key=lambda p: (p.cost, -p.quality)):
+        if not best or point.quality > best[-1].quality:
+            best.append(point)
+    return best
+
+
+def save_tradeoff(points: Sequence[Point], path: Path, *, cost_label: str, quality_label: str) -> None:
+    """Draw the points by group, and the front as a line, into ``path`` (``.png`` or ``.pdf``)."""
+    figure = Figure(figsize=(6.6, 4.2), layout="constrained")
+    panel = figure.subplots()
+    front = front_of(points)
+    panel.step([p.cost for p in front], [p.quality for p in front], where="post", color="0.8", zorder=0)
+    for index, group in enumerate(dict.fromkeys(point.group for point in points)):
+        members = [point for point in points if point.group == group]
+        bars = [[p.quality - p.low for p in members], [p.high - p.quality for p in members]]
+        panel.errorbar(
+            [p.cost for p in members], [p.quality for p in members], yerr=bars, fmt="o", markersize=4,
+            capsize=2, linewidth=0.8, color=COLOURS[index % len(COLOURS)], label=group,
+        )  # fmt: skip
+        for point in members:
+            panel.annotate(
+                point.label,
+                (point.cost, point.quality),
+                xytext=(4, 3),
+                textcoords="offset points",
+                fontsize=7,
+            )
+    panel.set_xlabel(cost_label, fontsize=9)
+    panel.set_ylabel(quality_label, fontsize=9)
+    panel.tick_params(labelsize=8)
+    panel.spines[["top", "right"]].set_visible(False)
+    panel.legend(frameon=False, fontsize=8)
+    save_figure(figure, path)

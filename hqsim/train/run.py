@@ -1,0 +1,23 @@
+"""What every trainer is given."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hqsim.models import Model
+from hqsim.quantize.calibrate import CalibrationSettings, Progress
+from hqsim.quantize.recipe import Recipe
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One training: settings of calibration and of the sampling; ``updates`` None for the recipe's."""
+
+    model: Model
+    recipe: Recipe
+    settings: CalibrationSettings
+    updates: int | None
+    checkpoint: Path | None
+    device: str
+    progress: Progress

@@ -1,0 +1,148 @@
+"""The methods' page from planted figures: what is missing is "not run", and verdicts follow the draws."""
+
+import json
+
+import numpy as np
+import pytest
+
+from benchmarks.methods import plan
+from benchmarks.methods.claims import (
+    against_efficientdm,
+    comparison,
+    convergence,
+    direction,
+    own_aim,
+    verdict_of,
+)
+from benchmarks.methods.journal import RECORD, Journal, Settings
+from benchmarks.methods.page import write_page
+from benchmarks.methods.plan import Variant
+from benchmarks.methods.results import Published, Results
+from benchmarks.methods.units import STUDIES, ModelUnit, StudyUnit, all_units, judge_unit
+from hqsim.analysis.bootstrap import Measured
+from hqsim.analysis.quality import METRICS
+from hqsim.errors import UnsupportedError
+from hqsim.io import write_tensors
+
+DRAWS = np.random.default_rng(0).normal(0.0, 1.0, 200)
+
+
+@pytest.fixture
+def results(tmp_path):
+    journal = Journal.open(tmp_path / "work", Settings(updates=2000))
+    return Results(journal, images=1000, ablation_images=200)
+
+
+def _plant(results, variant, value, images=1000, noise=0.1):
+    """Give a variant the same value of every metric, moving with the same draws as all others."""
+    unit = judge_unit(results.journal, variant, images)
+    folder = results.journal.path(unit)
+    folder.mkdir(parents=True)
+    names = [name for name in METRICS if variant or name not in ("sqnr_db", "psnr_db")]
+    record = {"figures": {name: [value, value - 1, value + 1] for name in names}}
+    (folder / "figures.json").write_text(json.dumps(record))
+    rng = np.random.default_rng(int(10 * value))
+    draws = {name: value + DRAWS + noise * rng.normal(size=200) for name in names}
+    write_tensors(folder / "draws.safetensors", draws, {})
+    (folder / RECORD).write_text(json.dumps({"key": unit.key}))
+
+
+def test_a_page_of_nothing_says_not_run_everywhere(results, tmp_path):
+    page = write_page(results, tmp_path).read_text()
+    table = page[page.index("## The table") : page.index("## Claims")]
+    measured = len(plan.WIDTHS) * (len(plan.METHODS) * len(METRICS) + len(METRICS) - 2)
+    assert table.count("not run") == measured
+    assert "| hqdm | not run |" in table
+    assert "Of 33 lines: not run: 33." in page
+    assert (tmp_path / "methods.csv").read_text() == "variant,images,metric,value,low,high\n"
+
+
+def test_published_figures_have_columns_of_their_own(results, tmp_path):
+    _plant(results, Variant("hqdm", "w4a4", True), 7.0)
+    page = write_page(results, tmp_path).read_text()
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| hqdm | 7.00")]
+    assert len(rows) == 1
+    header = next(line.split(" | ") for line in page.splitlines() if line.startswith("| Method | SQNR"))
+    cells = dict(zip(header, rows[0], strict=True))
+    assert cells["published, ImageNet LDM-4: IS"] == "248.30"
+    assert cells["published, ImageNet LDM-4: FID"] == "6.58"
+    assert cells["Fréchet (digits classifier)"].startswith("7.00 (")
+    assert "FID (digits" not in page
+
+
+def test_a_difference_is_decided_by_its_paired_draws():
+    better, worse = Measured(8.0, 8 + DRAWS), Measured(7.5, 7.5 + DRAWS)
+    unpaired = Measured(7.5, 7.5 + np.random.default_rng(1).normal(0, 1, 200))
+    assert comparison(better, worse, "sqnr_db") == ("better", "+0.50 (+0.50 to +0.50)")
+    assert comparison(better, worse, "frechet")[0] == "worse"
+    assert comparison(better, unpaired, "sqnr_db")[0] == "undecided"
+    assert verdict_of("equal", "undecided") == "holds"
+    assert verdict_of("equal", "worse") == "does not hold here"
+    assert direction(11.01, 11.02, "frechet") == "equal"
+    assert (direction(6.0, 7.0, "frechet"), direction(6.0, 7.0, "score")) == ("better", "worse")
+    assert verdict_of("better", "worse") == "does not hold here"
+    assert verdict_of("worse", "worse") == "holds"
+    assert verdict_of("better", "undecided") == "undecided"
+
+
+def test_claims_ask_the_direction_that_the_paper_prints(results):
+    """At 8/4 the paper's FID of HQ-DM is the worse one (7.68 against 6.75), its IS the better (292.76)."""
+    _plant(results, Variant("hqdm", "w8a4", True), 9.0)
+    _plant(results, Variant("efficientdm", "w8a4", True), 6.0)
+    claims = {claim.claim: claim for claim in against_efficientdm(results, Published())}
+    assert claims["HQ-DM against EfficientDM, 8/4: FID worse"].verdict == "holds"
+    assert claims["HQ-DM against EfficientDM, 8/4: IS better"].verdict == "holds"
+    assert claims["HQ-DM against EfficientDM, 8/4: IS better"].published.startswith("292.76 against 252 (")
+    assert claims["HQ-DM against EfficientDM, 4/4: IS better"].verdict == "not run"
+
+
+def test_convergence_is_read_off_the_curves(results):
+    for method, losses in (
+        ("hqdm", np.linspace(1.0, 0.1, 100)),
+        ("efficientdm", np.linspace(1.0, 0.55, 100)),
+    ):
+        unit = ModelUnit(Variant(method, "w4a4", True))
+        folder = results.journal.path(unit)
+        (folder / "model").mkdir(parents=True)
+        rows = "".join(f"{update},{loss}\n" for update, loss in enumerate(losses, start=1))
+        (folder / "model" / "training.csv").write_text(f"update,loss\n{rows}")
+        (folder / RECORD).write_text(json.dumps({"key": unit.key}))
+    first, second = convergence(results)
+    assert (first.verdict, second.verdict) == ("holds", "not run")
+    assert first.measured.startswith("from update 51 of 100 on")
+
+
+def test_the_own_aim_counts_bits_without_any_run(results):
+    fits = next(own_aim(results))
+    assert fits.measured.startswith("7 bits in most products, at most ")
+
+
+def test_named_transforms_of_the_ablation_are_the_methods_themselves():
+    variants = {transform: variant.name for transform, variant in plan.ablation_variants()}
+    assert len(set(variants.values())) == 16
+    assert variants[plan.Transform(5, "width", False)] == "hqdm-w4a4"
+    assert variants[plan.Transform(3, "channel", True)] == "hqdm-channel-w4a4"
+    changed = next(v for t, v in plan.ablation_variants() if t == plan.Transform(6, "channel", True))
+    assert changed.recipe.hadamard.model_dump() == {
+        "kind": "single", "axis": "channel", "order": 6, "signs": True,
+        "partial": "largest_pow2", "realisation": "runtime",
+    }  # fmt: skip
+
+
+def test_every_name_is_a_folder_of_its_own(results):
+    units = all_units(results.journal, images=1000, ablation_images=200)
+    assert len({unit.name for unit in units}) == len(units)
+    assert all(unit.name.count("/") <= 2 for unit in units)
+
+
+def test_a_study_that_this_hqsim_lacks_is_unsupported(results, tmp_path):
+    with pytest.raises(UnsupportedError, match=r"^study 'gone': this hqsim does not have it: "):
+        StudyUnit("gone", "hqsim.analysis.quality", "no_such_table").run(results.journal, tmp_path)
+
+
+def test_the_studies_exist():
+    from importlib import import_module
+
+    for unit in STUDIES:
+        if isinstance(unit, StudyUnit):
+            assert callable(getattr(import_module(unit.module), unit.function))

@@ -1,0 +1,132 @@
+"""Training runs, from the recipe to the artefact: tiny model, few updates."""
+
+import json
+
+import numpy as np
+import pytest
+
+import hqsim
+from hqsim.errors import InputError, NumericsError, UnsupportedError
+from hqsim.quantize import load_quantized, load_recipe
+from hqsim.train import train
+
+SMALL = {"steps": 2, "images": 1, "guidance": 1.5}
+
+
+def _recipe(name="hqdm-w4a4", **changes):
+    recipe = load_recipe(name)
+    options = {"trajectory_steps": None, "batch": 1, "lora_rank": 2, "checkpoint_every": 3, **changes}
+    return recipe.model_copy(update={"training": recipe.training.model_copy(update=options)})
+
+
+def _bytes(qmodel, folder):
+    qmodel.save(folder)
+    return [(folder / name).read_bytes() for name in ("model.safetensors", "config.json", "training.csv")]
+
+
+@pytest.fixture(scope="module")
+def trained(tiny_model):
+    return train(tiny_model, _recipe(), updates=6, **SMALL)
+
+
+@pytest.mark.parametrize("recipe", ["hqdm-w4a3", "hqdm-channel-w4a4", "efficientdm-w4a4", "double-w4a4"])
+def test_a_trained_model_verifies(tiny_model, recipe):
+    qmodel = train(tiny_model, _recipe(recipe), updates=2, **SMALL)
+    assert hqsim.verify(qmodel, steps=2, images=1, against="exact").mismatches == 0
+
+
+def test_training_moves_what_it_should(tiny_model, trained):
+    start = hqsim.quantize(tiny_model, _recipe(), **SMALL)
+    name = "mid_block.resnets.0.conv1"
+    assert trained.formats[f"{name}.operand"].scales != start.formats[f"{name}.operand"].scales
+    assert (trained.weights[f"{name}.weight"].codes != start.weights[f"{name}.weight"].codes).any()
+    assert trained.timesteps == start.timesteps
+    distances = trained.training.settings["noise_sqnr_db"]
+    assert distances.keys() == {"start", "learned", "exported"}
+
+
+def test_a_trained_model_is_saved_with_its_curve(trained, tmp_path):
+    trained.save(tmp_path / "q")
+    config = json.loads((tmp_path / "q" / "config.json").read_text())
+    assert config["training"]["kind"] == "distill"
+    assert config["training"]["updates"] == 6
+    header, *rows = (tmp_path / "q" / "training.csv").read_text().splitlines()
+    assert header == "update,loss,sqnr_db"
+    assert [row.split(",")[0] for row in rows] == ["2", "4", "6"]
+    again = load_quantized(tmp_path / "q")
+    assert again.training.settings == trained.training.settings
+    np.testing.assert_array_equal(again.training.curve, trained.training.curve)
+    assert _bytes(again, tmp_path / "again") == [
+        (tmp_path / "q" / name).read_bytes() for name in ("model.safetensors", "config.json", "training.csv")
+    ]
+
+
+def test_a_killed_run_resumes_to_the_same_bytes(tiny_model, trained, tmp_path):
+    """Killed between two checkpoints, within a trajectory of two steps."""
+    recipe = _recipe()
+
+    def stop(label, done, total):
+        if label == "train" and done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        train(tiny_model, recipe, updates=6, checkpoint=tmp_path / "state", progress=stop, **SMALL)
+    told = []
+    resumed = train(
+        tiny_model,
+        recipe,
+        updates=6,
+        checkpoint=tmp_path / "state",
+        progress=lambda *call: told.append(call),
+        **SMALL,
+    )
+    assert [done for label, done, _ in told if label == "train"] == [3, 4, 5, 6]
+    assert _bytes(resumed, tmp_path / "a") == _bytes(trained, tmp_path / "b")
+
+
+def test_a_state_of_another_run_is_refused(tiny_model, tmp_path):
+    train(tiny_model, _recipe(), updates=1, checkpoint=tmp_path / "state", **SMALL)
+    with pytest.raises(InputError, match=r"state\.safetensors: training: the state is of a training with"):
+        train(tiny_model, _recipe(), updates=2, checkpoint=tmp_path / "state", **SMALL)
+
+
+def test_a_finer_trajectory_keeps_every_second_entry(tiny_model):
+    """Three steps are the timesteps 666, 333, 0, which lack the 500 of two; four have it."""
+    with pytest.raises(InputError, match=r"^training\.trajectory_steps: got 3, whose timesteps lack 500 of"):
+        train(tiny_model, _recipe(trajectory_steps=3), updates=1, **SMALL)
+    qmodel = train(tiny_model, _recipe(trajectory_steps=4), updates=1, **SMALL)
+    assert qmodel.timesteps == (500, 0)
+    assert {len(f.scales) for name, f in qmodel.formats.items() if name.endswith("conv1.operand")} == {2}
+
+
+def test_quantize_trains_too(tiny_model, trained, tmp_path):
+    found = hqsim.quantize(tiny_model, _recipe(), train=6, **SMALL)
+    assert _bytes(found, tmp_path / "a") == _bytes(trained, tmp_path / "b")
+
+
+def test_excepted_layers_keep_their_weights(tiny_model):
+    recipe = _recipe("efficientdm-w4a4")
+    found = train(tiny_model, recipe, updates=2, **SMALL)
+    for layer in ("time_embedding.linear_1", "time_embedding.linear_2", "conv_in", "conv_out"):
+        new, real = found.weights[f"{layer}.weight"], tiny_model.parameters[f"{layer}.weight"]
+        assert new.bits == 8
+        steps = real / new.scales.reshape(-1, *[1] * (real.ndim - 1))
+        assert np.abs(np.clip(steps, -127, 127) - new.codes).max() <= 0.5 + 1e-6
+
+
+def test_rates_that_explode_name_update_and_layer(tiny_model):
+    """Rates beyond what the schema allows."""
+    recipe = _recipe(lora_rate=1e30)
+    with pytest.raises(
+        NumericsError, match=r"^\S+: not finite in update \d+ of the training \(timestep \d+\)"
+    ):
+        train(tiny_model, recipe, updates=20, **SMALL)
+
+
+def test_what_cannot_be_trained(tiny_model):
+    with pytest.raises(InputError, match=r"^recipe 'ptq-w4a4': training: the recipe has none"):
+        train(tiny_model, "ptq-w4a4", updates=1, **SMALL)
+    with pytest.raises(InputError, match=r"^updates: got 0, allowed 1 and more$"):
+        train(tiny_model, "hqdm-w4a4", updates=0, **SMALL)
+    with pytest.raises(UnsupportedError, match=r"^training\.weight_scales: got 'per_timestep'"):
+        train(tiny_model, _recipe(weight_scales="per_timestep"), updates=1, **SMALL)
