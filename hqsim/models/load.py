@@ -55,7 +55,7 @@ _EMBEDDED = {
     "digits-dit": _Embedded(
         description="class-conditional UCI digits by a diffusion transformer, 32 x 32, with guidance",
         guidance=1.5,
-        sha256="c66fcd45cf8b5b23aa6768916095021e8af5667be27de322742208a535c05871",
+        sha256="edceb4226dd5b05fa2abb1dd2ed092a5945cb2c99a15a69a5e0df0a7f2633298",
     ),
 }
 
