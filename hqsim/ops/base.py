@@ -58,9 +58,12 @@ class WorkContext:
     works: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def entries(self, node: Node) -> int:
-        """Entries of the timestep tables of a quantizer, or of the product that reads its operands."""
-        quantizers = [self.graph[name] for name in (node.name, *node.inputs)]
-        varies = any(quantizer.attributes.get("per_timestep") for quantizer in quantizers)
+        """Entries of the timestep tables of a quantizer, or of a product.
+
+        A product's change with the scales of its operands, or of its weights.
+        """
+        scaled = [self.graph[name] for name in (node.name, *node.inputs)]
+        varies = any(source.attributes.get("per_timestep") for source in scaled)
         return self.table_steps if varies else 1
 
     def use(self, name: str) -> TensorUse:

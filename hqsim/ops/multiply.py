@@ -74,10 +74,13 @@ class Multiply(Summing):
         """Return the real weight in the domain of its codes: transformed under ``double``."""
         return dense_transform(weight, transform_of(node), 1, inverse=False) if is_double(node) else weight
 
-    def real_weight(self, node: Node, weight: WeightCodes) -> np.ndarray:
-        """Return the weight float64 that the codes stand for, in the domain of the float model."""
+    def real_weight(self, node: Node, weight: WeightCodes, entry: int = 0) -> np.ndarray:
+        """Return the weight float64 that the codes stand for, in the domain of the float model.
+
+        ``entry`` indexes scales that change with the timestep.
+        """
         lengths = [segment.length for segment in segments_of(node, weight.shape[1])]
-        scales = np.repeat(weight.scales, lengths, axis=1)
+        scales = np.repeat(weight.scales_at(entry), lengths, axis=1)
         real = weight.codes * scales.reshape(scales.shape + (1,) * (len(weight.shape) - 2))
         transform = transform_of(node)
         if transform is None or not is_double(node):
@@ -102,12 +105,12 @@ class Multiply(Summing):
         """Return the real value of one accumulator step, float64 ``[steps, segments, channels]``."""
         operands, transform = preparation.inputs(node), transform_of(node)
         weight = preparation.weights[node.parameters["weight"]]
-        segments = segments_of(node, weight.shape[1])
-        steps = max(len(operand.scales) for operand in operands)
+        segments, table = segments_of(node, weight.shape[1]), weight.scale_table
+        steps = max(len(table), *(len(operand.scales) for operand in operands))
         scales = np.empty((steps, len(segments), weight.shape[0]))
         for index, segment in enumerate(segments):
             operand = np.array(operands[segment.side].scales)[:, None]
-            scales[:, index] = operand * weight.scales[:, index] / (transform.size if transform else 1)
+            scales[:, index] = operand * table[:, :, index] / (transform.size if transform else 1)
         return scales
 
     def prepare(self, node: Node, preparation: Preparation) -> dict[str, np.ndarray]:
@@ -253,7 +256,7 @@ class Multiply(Summing):
                 weights=_weights(node, other.matrix),
                 vector=other.vector,
                 table_bytes=other.table_bytes(1),
-                table_bytes_all_steps=other.table_bytes(context.table_steps),
+                table_bytes_all_steps=other.table_bytes(context.entries(node)),
             )
             for name, other in works.items()
             if name is not None and name != own

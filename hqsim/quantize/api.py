@@ -81,7 +81,8 @@ def quantize(
         )
         return trained
     settings = calibration_settings(model, steps=steps, images=images, guidance=guidance, seed=seed)
-    lowered = lower(model.graph, recipe)
+    # Calibration alone gives no layer weight scales per timestep.
+    lowered = lower(model.graph, recipe.model_copy(update={"training": None}))
     weights = quantize_weights(model, lowered)
     formats = calibrate(model, lowered, recipe, weights, settings, progress or (lambda *_: None))
     return assemble(model, recipe, lowered, weights, formats, settings)

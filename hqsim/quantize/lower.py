@@ -21,6 +21,7 @@ from hqsim.ops import OPERATORS, Multiply
 from hqsim.ops.realisation import can_fold, realised
 from hqsim.ops.sums import groups_of
 from hqsim.quantize.recipe import AccumulatorModel, Hadamard, Recipe
+from hqsim.quantize.training import Distillation
 
 SAMPLE_BITS = 24
 SAMPLE_SCALE = 2.0**-20
@@ -50,10 +51,11 @@ def lower(graph: Graph, recipe: Recipe) -> Graph:
     InputError
         When a layer rule matches no layer.
     UnsupportedError
-        When the recipe is one for transformers and the graph is none.
+        When the recipe is one for transformers and the graph is none, or asks for weight codes per timestep.
     """
     if recipe.network == "transformer":
         _refuse_convolutions(graph, recipe)
+    stepped = _steps_weight_scales(recipe)
     plans = layer_plans(graph, recipe)
     nodes: list[Node] = []
     for node in graph:
@@ -67,7 +69,7 @@ def lower(graph: Graph, recipe: Recipe) -> Graph:
         if node.op == "matmul":
             nodes += _lower_attention(node, graph, recipe)
         elif isinstance(OPERATORS[node.op], Multiply):
-            nodes += _lower_layer(node, graph, plans[node.name])
+            nodes += _lower_layer(node, graph, plans[node.name], stepped)
         else:
             nodes.append(node)
     read = {name for node in nodes for name in node.inputs} | {graph.output}
@@ -119,6 +121,20 @@ def _refuse_convolutions(graph: Graph, recipe: Recipe) -> None:
             f"but the model has {len(others)} more, first '{others[0]}': the method is stated for linear "
             "layers alone; use a recipe for any network, like 'ptq-w8a8'"
         )
+
+
+def _steps_weight_scales(recipe: Recipe) -> bool:
+    """Whether training gives the weights scales per timestep."""
+    training = recipe.training
+    if not isinstance(training, Distillation) or training.weight_scales == "static":
+        return False
+    if training.weight_storage == "codes_per_step":
+        raise UnsupportedError(
+            f"recipe '{recipe.name}': training.weight_storage: got 'codes_per_step', but the integer engine "
+            "and the cost model know one set of weight codes per layer; use 'scale_only' (what codes per "
+            "step would store: python -m hqsim.train.budget MODEL)"
+        )
+    return True
 
 
 def layer_plans(graph: Graph, recipe: Recipe) -> dict[str, LayerPlan]:
@@ -183,8 +199,11 @@ def _time_embedding(graph: Graph) -> list[str]:
     return found
 
 
-def _lower_layer(node: Node, graph: Graph, plan: LayerPlan) -> list[Node]:
-    """One quantizer per input (per side of a split shortcut), the inverse inside the layer."""
+def _lower_layer(node: Node, graph: Graph, plan: LayerPlan, stepped: bool) -> list[Node]:
+    """One quantizer per input (per side of a split shortcut), the inverse inside the layer.
+
+    ``stepped`` layers have weight scales per timestep, and say so.
+    """
     channel_axis = 1 if node.op == "conv2d" else len(_type(graph, node.inputs[0]).shape)
     sides = _sides(node, graph, channel_axis) if plan.split_shortcut else node.inputs
     types = [_type(graph, name) for name in sides]
@@ -215,6 +234,7 @@ def _lower_layer(node: Node, graph: Graph, plan: LayerPlan) -> list[Node]:
         "sides": tuple(depths),
         **transform,
         **_accumulator(plan.accumulator),
+        **({"per_timestep": True} if stepped else {}),
     }
     names = tuple(operand.name for operand in operands)
     product = replace(node, inputs=names, attributes=MappingProxyType(attributes))

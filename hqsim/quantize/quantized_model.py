@@ -131,15 +131,17 @@ class QuantizedModel:
     @property
     def real_parameters(self) -> Mapping[str, np.ndarray]:
         """The float model's parameters, and what the codes of temporal tables stand for."""
+        return self.with_tables(self.source.parameters)
+
+    def with_tables(self, parameters: Mapping[str, np.ndarray]) -> Mapping[str, np.ndarray]:
+        """Return the float model's ``parameters``, and what the codes of temporal tables stand for."""
         tables: dict[str, np.ndarray] = {}
         for node in self.graph:
             if node.op == "temporal_table":
                 arrays = self.arrays[node.name]
                 tables[node.parameters["table"]] = self.formats[node.name].decode(arrays["table"])
                 tables[node.parameters["timesteps"]] = arrays["timesteps"]
-        source = cast(
-            MutableMapping[str, np.ndarray], self.source.parameters
-        )  # ChainMap writes to its first alone
+        source = cast(MutableMapping[str, np.ndarray], parameters)  # ChainMap writes to its first alone
         return ChainMap(tables, source) if tables else source
 
     def entry_of(self, timestep: int) -> int:

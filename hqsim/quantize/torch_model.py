@@ -7,6 +7,8 @@ dequantized, everything else stays float; there are no carriers.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from copy import copy
+from typing import Self
 
 import numpy as np
 import torch
@@ -32,18 +34,25 @@ class _Parameters(Mapping[str, Tensor]):
         self._real = parameters
         self._codes = weights
         self._dtype = dtype
+        self._entry = 0
         self._layers = {
             node.parameters["weight"]: (node, operator)
             for node in graph
             if isinstance(operator := OPERATORS[node.op], Multiply) and "weight" in node.parameters
         }
 
+    def at(self, entry: int) -> Self:
+        """Return the same parameters at one entry of the timestep tables."""
+        found = copy(self)
+        found._entry = entry
+        return found
+
     def __getitem__(self, name: str) -> Tensor:
         """The real parameter, or what the codes of a quantized weight stand for."""
         if name not in self._codes:
             return torch.from_numpy(self._real[name]).to(self._dtype)
         node, operator = self._layers[name]
-        return torch.from_numpy(operator.real_weight(node, self._codes[name])).to(self._dtype)
+        return torch.from_numpy(operator.real_weight(node, self._codes[name], self._entry)).to(self._dtype)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._real)
@@ -85,7 +94,7 @@ class TorchModel:
         operator = OPERATORS[node.op]
         if isinstance(operator, Quantize) and self.formats is not None:
             return operator.fake(node, inputs[0], self.formats[node.name], entry)[1]
-        return operator.evaluate(node, inputs, self.parameters)
+        return operator.evaluate(node, inputs, self.parameters.at(entry))
 
     def walk(self, inputs: Mapping[str, Tensor], entry: int) -> Iterator[Visit[Tensor]]:
         """Visit every node for one batch at one timestep."""

@@ -185,7 +185,7 @@ class _Teacher:
         parameters = {}
         if "weight" in node.parameters:
             name = node.parameters["weight"]
-            parameters[name] = torch.from_numpy(operator.real_weight(node, self.qmodel.weights[name]))
+            parameters[name] = torch.from_numpy(operator.real_weight(node, self.qmodel.weights[name], entry))
         without_bias = {role: name for role, name in node.parameters.items() if role != "bias"}
         product = operator.evaluate(replace(node, parameters=without_bias), operands, parameters).numpy()
         scales = operator.product_scale(node, Preparation(self.qmodel.formats, {}, self.qmodel.weights))

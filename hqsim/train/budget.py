@@ -3,7 +3,8 @@
     operations   4 x products of the student (forward 1, backward 2) and of the teacher (forward 1)
     frozen       float weights, shared by student and teacher, 4 bytes each
     weights      per product: merged and quantized weight, steps and codes of its quantizer, gradient, 4 bytes
-    learned      low-rank factors, scales: value, gradient and two moments, 4 bytes each
+    learned      low-rank factors, weight scales, their ratios per timestep if the recipe learns them: value,
+                 gradient and two moments, 4 bytes each
     activations  results of nodes that are no views, 4 bytes; per operand steps, codes and value, 4 bytes each
 
 Computed, not measured: no allocator, no workspace of convolutions, nothing recomputed in the backward pass.
@@ -25,6 +26,8 @@ from hqsim.quantize.recipe import Recipe, load_recipe
 from hqsim.quantize.training import Distillation
 
 FLOAT_BYTES = 4
+SAMPLING_STEPS = 20
+"""Entries of the tables where a recipe trains on the steps of the sampling."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +77,8 @@ def budget(model_name: str, recipe: Recipe, *, images: int | None = None) -> Bud
     model = load_model(model_name, weights=False)
     lowered, plans = lower(model.graph, recipe), layer_plans(model.graph, recipe)
     samples = (images or recipe.training.batch) * (1 if model.guidance == 1.0 else 2)
+    entries = recipe.training.trajectory_steps or SAMPLING_STEPS
+    per_output = 1 + (entries if recipe.training.weight_scales == "per_timestep" else 0)
     weights = learned = scales = floats = 0
     codes = 0.0
     for node in lowered:
@@ -83,7 +88,7 @@ def budget(model_name: str, recipe: Recipe, *, images: int | None = None) -> Bud
             rank = min(recipe.training.lora_rank, outputs, inputs) if plans[node.name].lora else 0
             floats += count
             weights += count * (5 if rank else 4)
-            learned += rank * (outputs + inputs) + outputs
+            learned += rank * (outputs + inputs) + outputs * per_output
             scales += outputs
             codes += count * plans[node.name].weight_bits / 8
     activations = 0
@@ -129,7 +134,8 @@ def main() -> None:
     recipe = load_recipe(arguments.recipe)
     found = budget(arguments.model, recipe, images=arguments.images)
     assert isinstance(recipe.training, Distillation)
-    entries, updates = recipe.training.trajectory_steps or 20, recipe.training.updates
+    entries = recipe.training.trajectory_steps or SAMPLING_STEPS
+    updates = recipe.training.updates
     seconds = found.seconds(arguments.tflops)
     print(f"{arguments.model}, {recipe.name}: one update of {found.samples} samples, computed from shapes")
     for name in ("frozen", "weight", "learned", "activation", "total"):

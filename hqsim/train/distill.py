@@ -2,6 +2,9 @@
 
 The loss is the mean squared error of the guided noise; AdamW with three learning rates that fall linearly to
 zero: low-rank factors (per layer, in its mean weight scale), weight scales, operand scales and zero-points.
+Ratios of weight scales per timestep have the rate of the weight scales over their mean, which makes it
+relative, times the steps of a trajectory, one of which alone updates an entry: a ratio can go as far as a
+static scale.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import mse_loss
 
-from hqsim.errors import InputError, NumericsError, UnsupportedError
+from hqsim.errors import InputError, NumericsError
 from hqsim.quantize import QuantizedModel
 from hqsim.quantize.api import assemble, quantize_weights
 from hqsim.quantize.calibrate import calibrate, one_thread
@@ -41,17 +44,12 @@ def distill(run: Run, options: Distillation) -> QuantizedModel:
     InputError
         When the trajectory lacks a step of the sampling, or the checkpoint is of another run.
     UnsupportedError
-        For weight scales per timestep.
+        For weight codes per timestep.
     NumericsError
         When a value is not finite.
     """
     if run.updates is not None:
         options = options.resized(run.updates, run.settings.steps)
-    if options.weight_scales == "per_timestep":
-        raise UnsupportedError(
-            "training.weight_scales: got 'per_timestep'; the artefact and the integer engine hold one set of "
-            "weight codes and scales per layer; use 'static'"
-        )
     with one_thread() if run.device == "cpu" else nullcontext():
         return _Distillation(run, options).result()
 
@@ -78,9 +76,8 @@ class _Distillation:
         self._train()
         distances["learned"] = distance_db(examples, self._at_sampling_steps)
         qmodel = self._export()
-        fake = TorchModel(
-            self.lowered, self.run.model.parameters, formats=qmodel.formats, weights=qmodel.weights
-        )
+        parameters = qmodel.with_tables(self.run.model.parameters)
+        fake = TorchModel(qmodel.graph, parameters, formats=qmodel.formats, weights=qmodel.weights)
         examples = self._trajectories(self.run.settings.steps, EVALUATION_IMAGES, EVALUATION_STREAM, "cpu")
         distances["exported"] = distance_db(examples, lambda inputs, entry: _last(fake.walk(inputs, entry)))
         assert qmodel.training is not None
@@ -113,7 +110,8 @@ class _Distillation:
             if plan.lora:
                 generator = generator_of(run.settings.seed, weight)
                 adapters[weight] = LowRank(weights[weight].shape, self.options.lora_rank, generator)
-        return Student(self.lowered, model.parameters, formats, weights, adapters).place(self.device)
+        entries = self.trajectory_steps
+        return Student(self.lowered, model.parameters, formats, weights, adapters, entries).place(self.device)
 
     def _groups(self) -> list[dict[str, object]]:
         """The parameters with their rates at the start."""
@@ -127,7 +125,13 @@ class _Distillation:
             for layer in layers
             if layer.low_rank is not None
         ]
-        groups.append({"params": [layer.scale for layer in layers], "lr": options.weight_scale_rate})
+        scales = [layer.scale for layer in layers]
+        groups.append({"params": scales, "lr": options.weight_scale_rate})
+        if student.ratios.scales:
+            mean = float(torch.cat([scale.detach().reshape(-1) for scale in scales]).mean())
+            rate = options.weight_scale_rate * self.trajectory_steps / mean
+            # Without decay: a ratio rests at 1, not at 0.
+            groups.append({"params": list(student.ratios.parameters()), "lr": rate, "weight_decay": 0.0})
         operands = [*student.stepped.parameters(), *student.static.parameters()]
         groups.append({"params": operands, "lr": options.activation_scale_rate})
         return [group | {"rate": group["lr"]} for group in groups]
@@ -216,7 +220,7 @@ class _Distillation:
     def _export(self) -> QuantizedModel:
         """Merged weights as codes, snapped scales, rounded zero-points; carriers calibrated on the result."""
         run = self.run
-        weights = self.student.weight_codes()
+        weights = self.student.weight_codes(self.entries)
         formats = calibrate(
             run.model,
             self.lowered,

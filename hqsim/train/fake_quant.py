@@ -43,8 +43,7 @@ class Rotation:
         transform = transform_of(node)
         if transform is None:
             return None
-        signs = torch.tensor(signs_of(transform))[:, None]
-        matrix = signs * torch.from_numpy(sylvester(transform.order))
+        matrix = torch.from_numpy(signs_of(transform)[:, None] * sylvester(transform.order))
         return cls((matrix.to(dtype) * transform.size**-0.5).to(device), axis)
 
     def forward(self, x: Tensor) -> Tensor:

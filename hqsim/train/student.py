@@ -2,7 +2,8 @@
 
 Everything between products stays float, as in every fake-quant model. What is learned: low-rank changes of
 the weights, a scale per weight segment, and of every operand a scale (and a zero-point) per timestep. Scales
-are held in the orthonormal domain (``fake_quant.py``).
+are held in the orthonormal domain (``fake_quant.py``). Weight scales per timestep are ratios to the one that
+rounds, so that all timesteps share the codes: ``w_t = r_t s clamp(floor(W / s + 1/2))``.
 """
 
 from __future__ import annotations
@@ -130,18 +131,24 @@ class QuantizedLayer(nn.Module):
         """The weight with its low-rank change."""
         return self.low_rank.merged(self.weight) if self.low_rank else self.weight
 
-    def quantized(self) -> Tensor:
-        """What the codes keep of the merged weight."""
-        return fake_quantize(
-            self.merged(),
-            self._spread(self.scale),
-            (-self.high, self.high),
-            count=self.count,
-            rotation=self.rotation,
-        )
+    def quantized(self, ratio: Tensor | None = None) -> Tensor:
+        """What the codes keep of the merged weight; their real values times ``ratio``, if given.
 
-    def codes(self) -> WeightCodes:
-        """Return codes and dyadic scales."""
+        A ratio has the scales' shape ``[outputs, segments]`` and meets the codes, in their domain.
+        """
+        if ratio is None:
+            return self._kept(self.merged(), self.rotation)
+        if self.rotation is None:
+            return self._kept(self.merged(), None) * self._spread(ratio)
+        kept = self._kept(self.rotation.forward(self.merged()), None)
+        return self.rotation.inverse(kept * self._spread(ratio))
+
+    def _kept(self, weight: Tensor, rotation: Rotation | None) -> Tensor:
+        limits = (-self.high, self.high)
+        return fake_quantize(weight, self._spread(self.scale), limits, count=self.count, rotation=rotation)
+
+    def codes(self, ratios: list[Tensor] | None = None) -> WeightCodes:
+        """Return codes and dyadic scales; with ``ratios`` a scale for each of them."""
         with torch.no_grad():
             scales = snap(self.scale.double().cpu().numpy() * self.root)
             merged = self.merged()
@@ -150,6 +157,8 @@ class QuantizedLayer(nn.Module):
             steps = torch.from_numpy(scales).repeat_interleave(lengths, 1)
             steps = steps.view(*steps.shape, *[1] * (real.ndim - 2))
             found = (real.double().cpu() / steps + 0.5).floor().clamp(-self.high, self.high)
+            if ratios is not None:
+                scales = snap(scales * torch.stack(ratios).double().cpu().numpy())
         return WeightCodes.of(found.to(torch.int8).numpy(), scales, self.bits)
 
     def _spread(self, scale: Tensor) -> Tensor:
@@ -157,6 +166,33 @@ class QuantizedLayer(nn.Module):
         if len(self.lengths) > 1:
             scale = scale.repeat_interleave(torch.tensor(self.lengths, device=scale.device), 1)
         return scale.view(*scale.shape, *[1] * (self.weight.ndim - 2))
+
+
+class ScaleRatios(nn.Module):
+    """What a timestep makes of the weight scales: per table entry a vector over those of all layers, start 1.
+
+    Layers whose node says ``per_timestep`` have ratios. Entries are parameters of their own, as in
+    :class:`Operands`.
+    """
+
+    def __init__(self, layers: Mapping[str, QuantizedLayer], entries: int) -> None:
+        super().__init__()
+        self.shapes = {
+            name: layer.scale.shape
+            for name, layer in layers.items()
+            if layer.node.attributes.get("per_timestep")
+        }
+        count = sum(shape.numel() for shape in self.shapes.values())
+        self.scales = nn.ParameterList(torch.ones(count) for _ in range(entries if count else 0))
+
+    def at(self, entry: int) -> dict[str, Tensor]:
+        """Return the ratios of every layer at ``entry``, in the shape of its scales."""
+        if not self.scales:
+            return {}
+        parts = self.scales[entry].split([shape.numel() for shape in self.shapes.values()])
+        return {
+            name: part.view(shape) for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
+        }
 
 
 class Student(nn.Module):
@@ -170,6 +206,8 @@ class Student(nn.Module):
         The calibrated start: every table entry is a step of the training trajectory.
     adapters
         Low-rank changes by weight name; weights without one keep their values.
+    entries
+        Steps of the training trajectory: entries of weight scales per timestep.
     """
 
     def __init__(
@@ -179,6 +217,7 @@ class Student(nn.Module):
         formats: Mapping[str, Format],
         weights: Mapping[str, WeightCodes],
         adapters: Mapping[str, LowRank],
+        entries: int = 1,
     ) -> None:
         super().__init__()
         self.graph = graph
@@ -195,6 +234,7 @@ class Student(nn.Module):
                 layer = QuantizedLayer(node, parameters[name], weights[name], adapters.get(name))
                 self.names[name] = name.replace(".", "/")
                 self.layers[self.names[name]] = layer
+        self.ratios = ScaleRatios({name: self.layer(name) for name in self.names}, entries)
         self.rotations: dict[str, Rotation | None] = {}
         self.floors: dict[str, Tensor] = {}
 
@@ -225,7 +265,9 @@ class Student(nn.Module):
 
     def walk(self, inputs: Mapping[str, Tensor], entry: int) -> Iterator[Visit[Tensor]]:
         """Visit every node for one batch at one timestep."""
-        parameters = self.frozen | {name: self.layer(name).quantized() for name in self.names}
+        ratios = self.ratios.at(entry)
+        weights = {name: self.layer(name).quantized(ratios.get(name)) for name in self.names}
+        parameters = self.frozen | weights
         operands = self.stepped.at(entry) | self.static.at(entry)
 
         def quantize(node: Node, x: Tensor) -> Tensor:
@@ -253,9 +295,15 @@ class Student(nn.Module):
         """Return the formats of the learned quantizers at the table entries to keep."""
         return self.stepped.learned(self.formats, entries) | self.static.learned(self.formats, entries)
 
-    def weight_codes(self) -> dict[str, WeightCodes]:
-        """Return every weight as codes, merged and rounded."""
-        return {name: self.layer(name).codes() for name in self.names}
+    def weight_codes(self, entries: list[int]) -> dict[str, WeightCodes]:
+        """Return every weight as codes, merged and rounded; scales per timestep at the entries to keep."""
+        tables = [self.ratios.at(entry) for entry in entries]
+        return {
+            name: self.layer(name).codes(
+                [table[name] for table in tables] if name in self.ratios.shapes else None
+            )
+            for name in self.names
+        }
 
 
 def _nearest_code(zero_point: float, operand: Format) -> int:

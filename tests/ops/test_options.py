@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -95,12 +97,14 @@ def test_realisations_give_the_same_sums(seed, op, transform, symmetric, bits, f
 @pytest.mark.parametrize("kind", ["single", "double"])
 @pytest.mark.parametrize("op", ["conv2d", "linear"])
 @pytest.mark.parametrize("transform", [None, Transform("channel", 2, True)])
-@pytest.mark.parametrize("symmetric", [True, False])
-def test_a_layer_is_the_product_of_the_dequantized_operands(op, kind, transform, symmetric) -> None:
-    """Sides, groups and zero-points together: the float layer on what the codes stand for."""
+@pytest.mark.parametrize(("symmetric", "stepped"), [(True, False), (False, False), (True, True)])
+def test_a_layer_is_the_product_of_the_dequantized_operands(op, kind, transform, symmetric, stepped) -> None:
+    """Sides, groups, zero-points and scales per timestep together: the float layer on what the codes are."""
     layer = make_layer(
         5, op=op, transform=transform, kind=kind, symmetric=symmetric, sides=2, group_size=4, bits=(5, 6)
     )
+    if stepped:
+        layer = with_stepped_scales(layer)
     node, arrays = layer.arrays()
     quantizer, operator = OPERATORS["quantize"], OPERATORS[op]
     real = [
@@ -113,13 +117,20 @@ def test_a_layer_is_the_product_of_the_dequantized_operands(op, kind, transform,
         for codes, source in zip(layer.codes, layer.sources.values(), strict=True)
     ]
     parameters = {
-        "w": torch.from_numpy(operator.real_weight(node, layer.weight)),
+        "w": torch.from_numpy(operator.real_weight(node, layer.weight, 1)),
         "b": torch.linspace(-1, 1, layer.weight.shape[0], dtype=torch.float64),
     }
     ideal = operator.evaluate(node, real, parameters).numpy() / layer.output.scale
     codes, saturated = run_both(node, arrays, layer.codes, layer.output)
     assert saturated == 0
     assert (np.abs(codes - ideal) <= 0.5 + 2.0**-7 + np.abs(ideal).max() * 2**-12).all()
+
+
+def with_stepped_scales(layer):
+    """Return the layer with scales of its weight that are 4/5 of themselves at entry 1 (segment 0: half)."""
+    shares = np.where(np.arange(layer.weight.scales.shape[1]) == 0, 0.5, 0.8)
+    table = np.stack([layer.weight.scales, layer.weight.scales * shares])
+    return replace(layer, weight=replace(layer.weight, scales=table))
 
 
 def linear(transform: Transform | None = None, **attributes):
@@ -323,6 +334,25 @@ def test_the_scale_of_a_product_follows_its_segments() -> None:
         for segment, side in enumerate(sides):
             expected = sources[side].scales[entry] * layer.weight.scales[:, segment]
             np.testing.assert_array_equal(scales[entry, segment], expected)
+
+
+@pytest.mark.parametrize("static_operands", [True, False])
+def test_weight_scales_per_timestep_make_a_table_of_their_own(static_operands: bool) -> None:
+    """Whether or not the operand's scale changes too."""
+    layer = with_stepped_scales(make_layer(1))
+    sources = layer.sources
+    if static_operands:
+        sources = {name: replace(source, scales=source.scales[:1]) for name, source in sources.items()}
+    (source,) = sources.values()
+    scales = OPERATORS["conv2d"].product_scale(layer.node, Preparation(sources, {}, {"w": layer.weight}))
+    assert scales.shape == (2, 1, layer.weight.shape[0])
+    for entry in (0, 1):
+        expected = source.scales[0 if static_operands else entry] * layer.weight.scales[entry, :, 0]
+        np.testing.assert_array_equal(scales[entry, 0], expected)
+    _, arrays = replace(layer, sources=sources).arrays()
+    run_both(layer.node, arrays, layer.codes, layer.output)
+    factor = arrays["multiplier"][0] * 2.0 ** -arrays["shift"]
+    np.testing.assert_allclose(factor, scales[1, 0] / layer.output.scale, rtol=2**-15)
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 4, 5])

@@ -15,6 +15,7 @@ from hqsim.ops.records import layer_records, macs_by_layer
 from hqsim.quantize import Recipe
 from hqsim.quantize.lower import lower, width_formats
 from hqsim.quantize.recipe import AccumulatorModel, Activations, Hadamard, LayerRule, Weights
+from hqsim.quantize.training import Distillation
 
 PIXELS, OUTPUTS, TERMS = 8 * 16, 16, 32 * 9
 CHANNEL = {"kind": "single", "axis": "channel", "order": 3}
@@ -51,6 +52,26 @@ def test_plain() -> None:
     assert conv.table_bytes == (2 + 1 + 4) * OUTPUTS
     assert conv.table_bytes_all_steps == (10 * 3 + 4) * OUTPUTS
     assert (operand.table_bytes, operand.table_bytes_all_steps) == (3, 30)
+
+
+def test_weight_scales_per_timestep_need_a_factor_per_step() -> None:
+    """16 factors of 3 bytes a step, also where the operand's one scale stays; the codes are stored once."""
+    static = Activations(per_timestep=False)
+    operand, conv = records(Recipe(activations=static))
+    assert (operand.table_bytes_all_steps, conv.table_bytes_all_steps) == (3, (3 + 4) * OUTPUTS)
+    training = Distillation(weight_scales="per_timestep")
+    operand, stepped = records(Recipe(activations=static, training=training))
+    assert (operand.table_bytes_all_steps, stepped.table_bytes_all_steps) == (3, (10 * 3 + 4) * OUTPUTS)
+    assert stepped.table_bytes == conv.table_bytes
+    assert stepped.weights == conv.weights
+    assert records(Recipe(training=training))[1].table_bytes_all_steps == (10 * 3 + 4) * OUTPUTS
+
+
+def test_other_realisations_need_the_tables_of_the_layer_itself() -> None:
+    conv = records(Recipe(activations=Activations(per_timestep=False), hadamard=Hadamard(**CHANNEL)))[1]
+    assert conv.variants
+    for variant in conv.variants.values():
+        assert variant.table_bytes_all_steps == conv.table_bytes_all_steps
 
 
 def test_grouped() -> None:

@@ -31,3 +31,20 @@ def test_a_wrong_length_is_refused() -> None:
     message = "6 codes of 4 bits (shape (2, 3)) take 3 bytes, not 4"
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
         WeightCodes(np.zeros(4, np.uint8), (2, 3), np.ones((2, 1)), 4)
+
+
+def test_scales_per_timestep_share_the_codes() -> None:
+    codes = np.array([[1, -2], [3, 4]], np.int8)
+    table = np.array([[[1.0], [2.0]], [[4.0], [8.0]], [[16.0], [32.0]]])
+    stepped, static = WeightCodes.of(codes, table, 4), WeightCodes.of(codes, table[0], 4)
+    np.testing.assert_array_equal(stepped.packed, static.packed)
+    np.testing.assert_array_equal(stepped.scale_table, table)
+    assert stepped.scales_at(1).tolist() == [[4.0], [8.0]]
+    assert static.scale_table.shape == (1, 2, 1)
+    assert static.scales_at(2).tolist() == [[1.0], [2.0]]
+
+
+@pytest.mark.parametrize("shape", [(3, 1), (4, 3, 1), (2,), (1, 1, 2, 1)])
+def test_scales_of_another_weight_are_refused(shape: tuple[int, ...]) -> None:
+    with pytest.raises(InputError, match=r"^scales of a weight of shape \(2, 3\): got shape \("):
+        WeightCodes(np.zeros(3, np.uint8), (2, 3), np.ones(shape), 4)

@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from hqsim.errors import InputError
+from hqsim.errors import InputError, UnsupportedError
 from hqsim.graph import Graph, Node, TensorType
 from hqsim.numerics import Format
 from hqsim.ops import OPERATORS, Multiply
@@ -19,6 +19,7 @@ from hqsim.quantize.recipe import (
     LayerRule,
     Weights,
 )
+from hqsim.quantize.training import Distillation
 
 
 def _layers(graph):
@@ -101,10 +102,8 @@ def test_convolutions_along_channels(tiny_model):
 def test_the_order_is_at_most_the_recipes(tiny_model):
     lowered = lower(tiny_model.graph, load_recipe("hqdm-channel-w4a4"))
     assert {node.attributes["hadamard_order"] for node in _weighted(lowered)} == {0, 3}
-    assert all(
-        node.attributes["hadamard_signs"] == (node.attributes["hadamard_order"] > 0)
-        for node in _weighted(lowered)
-    )
+    transformed = [node for node in _weighted(lowered) if node.attributes["hadamard_order"]]
+    assert all(node.attributes["hadamard_signs"] for node in transformed)
 
 
 def test_quantizer_and_product_agree_on_the_transform(tiny_model):
@@ -356,6 +355,21 @@ def test_double(tiny_model, axis, convolutions):
         orders[node.op].add(node.attributes["hadamard_order"])
         assert node.attributes["hadamard_kind"] == "double"
     assert orders == {"conv2d": convolutions, "linear": {3, 4}}
+
+
+def test_weight_scales_per_timestep_are_said_of_every_layer_with_weights(tiny_model):
+    stepped = lower(tiny_model.graph, Recipe(training=Distillation(weight_scales="per_timestep")))
+    assert all(node.attributes["per_timestep"] for node in _weighted(stepped))
+    for recipe in (Recipe(), Recipe(training=Distillation())):
+        assert not any("per_timestep" in node.attributes for node in _layers(lower(tiny_model.graph, recipe)))
+
+
+def test_weight_codes_per_timestep_are_refused(tiny_model):
+    training = Distillation(weight_scales="per_timestep", weight_storage="codes_per_step")
+    with pytest.raises(
+        UnsupportedError, match=r"^recipe 'custom': training\.weight_storage: got 'codes_per_step'"
+    ):
+        lower(tiny_model.graph, Recipe(training=training))
 
 
 def test_a_concatenation_that_nobody_reads_any_more_goes():

@@ -32,6 +32,17 @@ def test_layers_without_low_rank_factors_learn_scales_alone():
     assert ours.learned_bytes - theirs.learned_bytes == 16 * factors
 
 
+def test_ratios_of_weight_scales_are_learned_at_every_entry():
+    """100 entries of one ratio per output, each with gradient and two moments; no code more is stored."""
+    recipe = load_recipe("hqdm-w4a4")
+    training = recipe.training.model_copy(update={"weight_scales": "per_timestep"})
+    static = budget("digits", recipe)
+    stepped = budget("digits", recipe.model_copy(update={"training": training}))
+    outputs = static.scale_bytes / 3
+    assert stepped.learned_bytes - static.learned_bytes == 16 * 100 * outputs
+    assert (stepped.code_bytes, stepped.weight_bytes) == (static.code_bytes, static.weight_bytes)
+
+
 def test_a_recipe_that_does_not_distil():
     with pytest.raises(
         InputError, match=r"^recipe 'ptq-w4a4': training: a budget needs one of kind 'distill'"

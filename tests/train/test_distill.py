@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import hqsim
+from hqsim.analysis.estimate import records_of
 from hqsim.errors import InputError, NumericsError, UnsupportedError
 from hqsim.quantize import load_quantized, load_recipe
 from hqsim.train import train
@@ -27,12 +28,6 @@ def _bytes(qmodel, folder):
 @pytest.fixture(scope="module")
 def trained(tiny_model):
     return train(tiny_model, _recipe(), updates=6, **SMALL)
-
-
-@pytest.mark.parametrize("recipe", ["hqdm-w4a3", "hqdm-channel-w4a4", "efficientdm-w4a4", "double-w4a4"])
-def test_a_trained_model_verifies(tiny_model, recipe):
-    qmodel = train(tiny_model, _recipe(recipe), updates=2, **SMALL)
-    assert hqsim.verify(qmodel, steps=2, images=1, against="exact").mismatches == 0
 
 
 def test_training_moves_what_it_should(tiny_model, trained):
@@ -128,5 +123,54 @@ def test_what_cannot_be_trained(tiny_model):
         train(tiny_model, "ptq-w4a4", updates=1, **SMALL)
     with pytest.raises(InputError, match=r"^updates: got 0, allowed 1 and more$"):
         train(tiny_model, "hqdm-w4a4", updates=0, **SMALL)
-    with pytest.raises(UnsupportedError, match=r"^training\.weight_scales: got 'per_timestep'"):
-        train(tiny_model, _recipe(weight_scales="per_timestep"), updates=1, **SMALL)
+    changes = {"weight_scales": "per_timestep", "weight_storage": "codes_per_step"}
+    with pytest.raises(UnsupportedError, match=r"training\.weight_storage: got 'codes_per_step'"):
+        train(tiny_model, _recipe(**changes), updates=1, **SMALL)
+
+
+@pytest.fixture(scope="module")
+def stepped(tiny_model):
+    """Four entries, of which the export keeps every second one."""
+    return train(tiny_model, _recipe(weight_scales="per_timestep", trajectory_steps=4), updates=4, **SMALL)
+
+
+def test_weight_scales_per_timestep_verify_and_are_kept(stepped, tmp_path):
+    """Integer against exact, and against fake-quant, whose weights change with the timestep too."""
+    stepped.save(tmp_path / "q")
+    loaded = load_quantized(tmp_path / "q")
+    result = hqsim.verify(loaded, steps=2, images=1)
+    assert result.mismatches == 0
+    assert result.passed
+    assert _bytes(loaded, tmp_path / "again") == _bytes(stepped, tmp_path / "q2")
+    for name, weight in loaded.weights.items():
+        assert weight.scales.shape == (2, weight.shape[0], 1)
+        assert (weight.scales[0] != weight.scales[1]).any(), name
+
+
+def test_weight_scales_per_timestep_are_stored_as_factors(trained, stepped):
+    """One set of codes; a factor of 3 bytes per entry and output, which operands per timestep need anyway."""
+    codes = [sum(weight.packed.nbytes for weight in found.weights.values()) for found in (stepped, trained)]
+    assert codes[0] == codes[1]
+    outputs = sum(weight.shape[0] for weight in stepped.weights.values())
+    layers = {node.name for node in stepped.graph if node.parameters.get("weight") in stepped.weights}
+    factors = sum(stepped.arrays[name]["multiplier"].size for name in layers)
+    assert factors == 2 * outputs
+    records = [
+        record
+        for record in records_of(stepped, recipe=None, batch=1, guidance=None, steps=2)
+        if record.name in layers
+    ]
+    assert sum(record.table_bytes_all_steps for record in records) == (2 * 3 + 4) * outputs
+
+
+def test_weight_scales_per_timestep_in_a_temporal_table(tiny_model):
+    recipe = _recipe(weight_scales="per_timestep").model_copy(update={"precompute_temporal": True})
+    qmodel = train(tiny_model, recipe, updates=2, **SMALL)
+    assert any(node.op == "temporal_table" for node in qmodel.graph)
+    assert hqsim.verify(qmodel, steps=2, images=1).mismatches == 0
+
+
+def test_calibration_alone_leaves_weight_scales_static(tiny_model):
+    qmodel = hqsim.quantize(tiny_model, _recipe(weight_scales="per_timestep"), **SMALL)
+    assert {weight.scales.ndim for weight in qmodel.weights.values()} == {2}
+    assert not any("per_timestep" in node.attributes for node in qmodel.graph if node.op == "conv2d")

@@ -1,5 +1,7 @@
 """The student starts as the calibrated fake-quant model and exports what it has learned."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -9,6 +11,7 @@ from hqsim.ops import OPERATORS
 from hqsim.quantize import load_recipe
 from hqsim.quantize.api import quantize
 from hqsim.quantize.calibrate import model_inputs
+from hqsim.quantize.lower import lower
 from hqsim.quantize.torch_model import TorchModel
 from hqsim.train.lora import LowRank, generator_of
 from hqsim.train.student import SMALLEST_SHARE, Student, visits
@@ -16,13 +19,13 @@ from hqsim.train.student import SMALLEST_SHARE, Student, visits
 RECIPES = ["hqdm-w4a4", "hqdm-channel-w4a3", "efficientdm-w4a4", "double-w4a4"]
 
 
-def _student(model, qmodel, rank=0):
+def _student(model, qmodel, rank=0, entries=1):
     adapters = {
         name: LowRank(codes.shape, rank, generator_of(0, name))
         for name, codes in qmodel.weights.items()
         if rank
     }
-    student = Student(qmodel.graph, model.parameters, qmodel.formats, qmodel.weights, adapters)
+    student = Student(qmodel.graph, model.parameters, qmodel.formats, qmodel.weights, adapters, entries)
     return student.place(torch.device("cpu"))
 
 
@@ -114,7 +117,7 @@ def test_exported_weights_are_the_quantized_ones(tiny_model):
         with torch.no_grad():
             for layer in student.layers.values():
                 layer.low_rank.b.normal_(0.0, 0.05, generator=torch.Generator().manual_seed(1))
-        for name, codes in student.weight_codes().items():
+        for name, codes in student.weight_codes([0]).items():
             layer = student.layer(name)
             real = OPERATORS[layer.node.op].real_weight(layer.node, codes)
             assert (snap(codes.scales) == codes.scales).all()
@@ -138,5 +141,81 @@ def test_groups_have_scales_of_their_own(tiny_model):
     qmodel = quantize(tiny_model, grouped, steps=1, images=1, guidance=1.0)
     student = _student(tiny_model, qmodel)
     assert any(len(layer.lengths) > 1 for layer in student.layers.values())
-    for name, codes in student.weight_codes().items():
+    for name, codes in student.weight_codes([0]).items():
         assert (codes.codes == qmodel.weights[name].codes).mean() > 0.999, name
+
+
+def _stepped(model, recipe="hqdm-w4a4", **weights):
+    """A calibrated model whose layers say that their weight scales change with the timestep."""
+    recipe = load_recipe(recipe)
+    recipe = recipe.model_copy(update={"weights": recipe.weights.model_copy(update=weights)})
+    qmodel = quantize(model, recipe, steps=1, images=1, guidance=1.0)
+    training = recipe.training.model_copy(update={"weight_scales": "per_timestep"})
+    return replace(qmodel, graph=lower(model.graph, recipe.model_copy(update={"training": training})))
+
+
+def test_only_the_ratios_of_the_timestep_learn(tiny_model):
+    student = _student(tiny_model, _stepped(tiny_model), entries=3)
+    outputs = sum(layer.scale.numel() for layer in student.layers.values())
+    assert [len(scales) for scales in student.ratios.scales] == [outputs] * 3
+    _output(student.walk(_inputs(tiny_model), 1)).square().mean().backward()
+    first, second, third = (scales.grad for scales in student.ratios.scales)
+    assert first is third is None
+    assert (second != 0).float().mean() > 0.9
+    with torch.no_grad():
+        student.ratios.scales[1].fill_(-1.0)
+    student.keep_scales_positive()
+    assert (student.ratios.scales[1] == SMALLEST_SHARE).all()
+
+
+def _loss_by_hand(layer, ratio, scale, gradient):
+    """``Σ g w`` with ``w`` of the codes in float64: the transform as a matrix product over rows."""
+    shares = np.repeat(ratio * scale, layer.lengths, axis=1)
+    steps = np.repeat(scale, layer.lengths, axis=1)
+    matrix = np.eye(layer.weight.shape[1])
+    if layer.rotation is not None:
+        block = layer.rotation.matrix.double().numpy()
+        matrix = np.kron(np.eye(len(matrix) // len(block)), block)
+    weight = layer.merged().detach().double().numpy()
+    codes = np.clip(np.floor(weight @ matrix / steps + 0.5), -layer.high, layer.high)
+    return float((gradient * (codes * shares @ matrix.T)).sum())
+
+
+@pytest.mark.parametrize("recipe", ["hqdm-w4a4", "double-w4a4"])
+def test_gradients_of_the_ratios_are_finite_differences(tiny_model, recipe):
+    """Groups that cut blocks of the transform included: the ratio meets the codes."""
+    student = _student(tiny_model, _stepped(tiny_model, recipe, group_size=4))
+    name = "mid_block.attentions.0.to_q.weight"
+    layer = student.layer(name)
+    rng = np.random.default_rng(3)
+    gradient = rng.normal(size=tuple(layer.weight.shape))
+    ratio = torch.from_numpy(rng.uniform(0.5, 1.5, tuple(layer.scale.shape))).float().requires_grad_()
+    weight = layer.quantized(ratio)
+    (weight * torch.from_numpy(gradient).float()).sum().backward()
+    scale, start = layer.scale.detach().double().numpy(), ratio.detach().double().numpy()
+    assert layer.scale.grad.abs().sum() > 0
+    for index in [(0, 0), (3, 1), (7, 3)]:
+        step = np.zeros_like(start)
+        step[index] = 0.25
+        above, below = (_loss_by_hand(layer, start + sign * step, scale, gradient) for sign in (1, -1))
+        assert float(ratio.grad[index]) == pytest.approx((above - below) / 0.5, rel=1e-3, abs=1e-4)
+
+
+@pytest.mark.parametrize("recipe", ["hqdm-w4a4", "double-w4a4"])
+def test_exported_scales_are_dyadic_at_the_entries_asked_for(tiny_model, recipe):
+    student = _student(tiny_model, _stepped(tiny_model, recipe, group_size=4), entries=3)
+    with torch.no_grad():
+        for entry, scales in enumerate(student.ratios.scales):
+            scales.fill_(1 + entry / 4)
+    static = {name: student.layer(name).codes() for name in student.names}
+    for name, weight in student.weight_codes([0, 2]).items():
+        assert weight.scales.shape == (2, *static[name].scales.shape)
+        np.testing.assert_array_equal(weight.codes, static[name].codes)
+        np.testing.assert_array_equal(weight.scales[0], static[name].scales)
+        np.testing.assert_array_equal(snap(weight.scales), weight.scales)
+        np.testing.assert_allclose(weight.scales[1], 1.5 * static[name].scales, rtol=2**-15)
+        layer, ratios = student.layer(name), student.ratios.at(2)
+        real = OPERATORS[layer.node.op].real_weight(layer.node, weight, 1)
+        ours = layer.quantized(ratios[name]).detach().double().numpy()
+        wrong = np.abs(real - ours) > 1e-3 * np.abs(ours).max()
+        assert wrong.mean() < 0.01, name  # A rounding boundary between the two scales.
