@@ -134,8 +134,7 @@ def main() -> None:
     recipe = load_recipe(arguments.recipe)
     found = budget(arguments.model, recipe, images=arguments.images)
     assert isinstance(recipe.training, Distillation)
-    entries = recipe.training.trajectory_steps or SAMPLING_STEPS
-    updates = recipe.training.updates
+    entries, updates = SAMPLING_STEPS, recipe.training.updates
     seconds = found.seconds(arguments.tflops)
     print(f"{arguments.model}, {recipe.name}: one update of {found.samples} samples, computed from shapes")
     for name in ("frozen", "weight", "learned", "activation", "total"):

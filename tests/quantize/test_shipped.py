@@ -19,7 +19,9 @@ def test_a_shipped_model_is_of_todays_recipe_and_weights(name: str) -> None:
     folder = shipped("digits", name)
     assert folder is not None
     qmodel = load_quantized(folder)
-    assert qmodel.recipe.model_dump(exclude={"training"}) == load_recipe(name).model_dump(exclude={"training"})
+    assert qmodel.recipe.model_dump(exclude={"training"}) == load_recipe(name).model_dump(
+        exclude={"training"}
+    )
     assert qmodel.model.digest == load_model("digits").digest
     assert qmodel.training is not None and qmodel.training.settings["updates"] >= UPDATES
 
