@@ -77,12 +77,12 @@ def points_of(recipe: str) -> list[dict[str, Any]]:
 
 def _points(recipe: str) -> Iterator[dict[str, Any]]:
     from hqsim.analysis.estimate import records_of
-    from hqsim.cost import estimate_records
+    from hqsim.cost import Workload, estimate_records
 
-    records = records_of(MODEL, recipe=recipe, batch=1, guidance=None, steps=20)
+    work = Workload(tuple(records_of(MODEL, recipe=recipe, batch=1, guidance=None, steps=20)))
     base = load_hardware(BASE)
     for side, sram_kib in product(SIDES, SRAM_PJ_PER_BYTE):
-        total = estimate_records(records, machine_at(base, side, sram_kib)).total
+        total = estimate_records(work, machine_at(base, side, sram_kib)).total
         yield {
             "recipe": recipe,
             "side": side,

@@ -27,8 +27,7 @@ keep the figures near what stands here (`tests/cost/test_validation.py`, `tests/
 #: What holds on random machines and networks, by the test in tests/cost/test_cost_properties.py that says so.
 PROPERTIES = {
     "cycles_cover_the_work_and_the_bytes": "cycles are at least MACs over peak, and bytes over bandwidth at "
-    "each "
-    "memory; no part of the time is negative",
+    "each memory; no part of the time is negative",
     "more_bandwidth_is_never_slower": "more bandwidth of any memory is never slower",
     "a_larger_memory_is_never_slower": "a larger memory is never slower, realised as lowered",
     "more_cells_never_more_folds": "more cells never take more folds",
@@ -36,6 +35,8 @@ PROPERTIES = {
     "traffic_is_at_least_compulsory": "traffic with DRAM is at least compulsory",
     "the_choice_is_the_fastest_realisation": "the realisation that is chosen is the fastest",
     "wider_operands_are_never_cheaper": "wider operands never take fewer cycles",
+    "a_mapping_given_back_gives_the_same_costs": "the mapping that an estimate chose, given back, is "
+    "accepted and costs the same, layer by layer",
     "layers_of_one_shape_cost_the_same_as_each_alone": "layers of one shape cost what each costs alone",
 }
 
@@ -191,10 +192,10 @@ def host_section() -> Iterator[str]:
     yield told(
         f"One step of `{host_cpu.MODEL}` ({host_cpu.RECIPE}), integer kernels: every node timed in the "
         f"executor, the median of several steps, against `host-cpu.yaml`. {every['large']:.0f} of "
-        f"{every['layers']:.0f} layers take longer than {host_cpu.SMALL:g} launches: mean error "
-        f"{every['mean_percent']:.1f} %, worst {every['worst_percent']:.1f} %. The small ones are off by "
-        f"{every['small_mean_ms']:.3f} ms in the mean. All together: predicted {every['predicted_ms']:.0f} "
-        f"ms, measured {every['measured_ms']:.0f} ms "
+        f"{every['layers']:.0f} layers take longer than {host_cpu.SMALL:g} launches of their kind: mean "
+        f"error {every['mean_percent']:.1f} %, worst {every['worst_percent']:.1f} %. The small ones are off "
+        f"by {every['small_mean_ms']:.3f} ms in the mean. All together: predicted "
+        f"{every['predicted_ms']:.0f} ms, measured {every['measured_ms']:.0f} ms "
         f"({100 * (every['predicted_ms'] / every['measured_ms'] - 1):+.1f} %)."
     )
     names = {

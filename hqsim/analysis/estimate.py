@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hqsim.cost import Estimate, Hardware, estimate_records, load_hardware
+from hqsim.cost import Estimate, Hardware, Workload, estimate_records, load_hardware
 from hqsim.errors import InputError, UnsupportedError
 
 if TYPE_CHECKING:
@@ -86,12 +86,12 @@ def compare(
 
     A machine that raises UnsupportedError is a refusal; other errors are raised.
     """
-    records = records_of(model, recipe=recipe, batch=batch, guidance=guidance, steps=steps)
+    work = Workload(tuple(records_of(model, recipe=recipe, batch=batch, guidance=guidance, steps=steps)))
     estimates, refusals = {}, {}
     for name in machines:
         try:
             estimates[name] = estimate_records(
-                records, load_hardware(name), steps=steps, mapping=mapping, realisation=realisation
+                work, load_hardware(name), steps=steps, mapping=mapping, realisation=realisation
             )
         except UnsupportedError as error:
             refusals[name] = str(error)

@@ -10,13 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from hqsim.cost import estimate_records, load_hardware
+from hqsim.cost import Workload, estimate_records, load_hardware
 from hqsim.errors import UnsupportedError
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from hqsim.graph import LayerRecord
     from hqsim.models import Model
 
 WIDTHS = ("w4a4", "w4a3")
@@ -48,6 +47,7 @@ with order 5 in linear layers alone. Along width the inverse of a convolution ca
 "linear folded" leaves it at run time there. "Best" takes the fewest cycles layer by layer."""
 
 FIGURES = ("latency_s", "energy_pj", "dram_bytes")
+COUNTS = ("macs", "parity_macs")
 
 
 def hadamard_costs(
@@ -62,8 +62,8 @@ def hadamard_costs(
     """Return the mean step of a sampling run, one row per (widths, machine, transform).
 
     Columns ``widths``, ``machine``, ``transform``, ``latency_s``, ``energy_pj``, ``dram_bytes``, their
-    ratios to the row without a transform (``latency_ratio``, ...), and ``refused``: the reason where the
-    machine cannot run it, all figures NaN.
+    ratios to the row without a transform (``latency_ratio``, ...), ``macs`` of the model, ``parity_macs`` on
+    top of them, and ``refused``: the reason where the machine cannot run it, all figures NaN.
     """
     import pandas as pd
 
@@ -71,13 +71,12 @@ def hadamard_costs(
 
     rows = []
     for width in widths:
-        lowered: dict[str, list[LayerRecord]] = {}
+        lowered: dict[str, Workload] = {}
         for transform in TRANSFORMS:
             if transform.recipe not in lowered:
                 recipe = f"{transform.recipe}-{width}"
-                lowered[transform.recipe] = records_of(
-                    model, recipe=recipe, batch=batch, guidance=guidance, steps=steps
-                )
+                records = records_of(model, recipe=recipe, batch=batch, guidance=guidance, steps=steps)
+                lowered[transform.recipe] = Workload(tuple(records))
         for machine in machines:
             for transform in TRANSFORMS:
                 figures = _mean_step(lowered[transform.recipe], machine, transform.realisation, steps=steps)
@@ -85,18 +84,17 @@ def hadamard_costs(
     return _with_ratios(pd.DataFrame(rows))
 
 
-def _mean_step(
-    records: Sequence[LayerRecord], machine: str, realisation: str, *, steps: int
-) -> dict[str, float | str]:
+def _mean_step(work: Workload, machine: str, realisation: str, *, steps: int) -> dict[str, float | str]:
     try:
-        estimate = estimate_records(records, load_hardware(machine), steps=steps, realisation=realisation)
+        estimate = estimate_records(work, load_hardware(machine), steps=steps, realisation=realisation)
     except UnsupportedError as error:
-        return {**dict.fromkeys(FIGURES, float("nan")), "refused": str(error).splitlines()[0]}
+        return {**dict.fromkeys((*FIGURES, *COUNTS), float("nan")), "refused": str(error).splitlines()[0]}
     run = estimate.total["run"]
     return {
         "latency_s": run["latency_s"] / steps,
         "energy_pj": run["energy_pj"]["total"] / steps,
         "dram_bytes": run["dram_bytes"] / steps,
+        **{count: run[count] / steps for count in COUNTS},
         "refused": "",
     }
 

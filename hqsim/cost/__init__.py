@@ -8,6 +8,7 @@ from hqsim.cost.mapping import MappingRules, load_mapping
 from hqsim.cost.scalesim import ScalesimReport, scalesim_report
 from hqsim.cost.schema import hardware_json_schema
 from hqsim.cost.units.systolic import ArrayRun, systolic_run
+from hqsim.cost.workload import Workload
 
 __all__ = [
     "ArrayRun",
@@ -16,6 +17,7 @@ __all__ = [
     "LayerCost",
     "MappingRules",
     "ScalesimReport",
+    "Workload",
     "estimate_records",
     "hardware_json",
     "hardware_json_schema",

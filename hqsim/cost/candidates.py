@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from hqsim.cost.machine import Hardware, MatrixUnit
 from hqsim.cost.mapping import LayerMapping
-from hqsim.cost.matrix import MatrixRun, matrix_run
+from hqsim.cost.matrix import MatrixRun, matrix_run, more_rows
 from hqsim.errors import InputError, UnsupportedError
 from hqsim.graph.record import LayerRecord
 
@@ -17,10 +17,19 @@ POLICIES = ("best", *REALISATIONS, "as_lowered")
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A layer in one realisation, its product on one matrix unit (None for a layer without a product)."""
+    """A layer in one realisation, its product on one matrix unit (None for a layer without a product).
+
+    ``parity`` is the run of its parity term, on the same unit.
+    """
 
     record: LayerRecord
     run: MatrixRun | None
+    parity: MatrixRun | None = None
+
+    @property
+    def runs(self) -> tuple[MatrixRun, ...]:
+        """All runs on the matrix unit, one after the other."""
+        return tuple([run for run in (self.run, self.parity) if run])
 
 
 def realised(record: LayerRecord, realisation: str | None) -> LayerRecord:
@@ -32,11 +41,12 @@ def realised(record: LayerRecord, realisation: str | None) -> LayerRecord:
         record,
         matrix=variant.matrix,
         hadamard=variant.hadamard,
-        weights=variant.weights,
+        weights=record.weights and replace(record.weights, bits=variant.matrix.w_storage_bits),
         vector=variant.vector,
         table_bytes=variant.table_bytes,
         table_bytes_all_steps=variant.table_bytes_all_steps,
         realisation=realisation,
+        parity=variant.parity,
     )
 
 
@@ -66,14 +76,29 @@ def candidates(
         else:
             for unit in _units(variant, hardware, wanted):
                 try:
-                    run = matrix_run(unit, variant.matrix, layer=record.name, dataflow=wanted.dataflow)
+                    found.append(_candidate(variant, unit, wanted.dataflow))
                 except UnsupportedError as error:
                     reasons[str(error)] = None
-                else:
-                    found.append(Candidate(record=variant, run=run))
     if not found:
         raise UnsupportedError("\n".join(reasons))
     return found
+
+
+def _candidate(record: LayerRecord, unit: MatrixUnit, dataflow: str | None) -> Candidate:
+    """Return a layer with a product on ``unit``; a parity term takes the dataflow of the product.
+
+    One with the weights of the product runs apart, or as more rows of it: whichever takes fewer cycles.
+    """
+    assert record.matrix is not None
+    run = matrix_run(unit, record.matrix, layer=record.name, dataflow=dataflow)
+    if record.parity is None:
+        return Candidate(record=record, run=run)
+    term = record.parity.matrix
+    parity = matrix_run(unit, term, layer=record.name, dataflow=run.dataflow)
+    if not record.parity.block_sums:
+        joined = more_rows(run, record.matrix, term.m)
+        parity = min(filter(None, (parity, joined)), key=lambda of: of.cycles)
+    return Candidate(record=record, run=run, parity=parity)
 
 
 def _realisations(record: LayerRecord, wanted: LayerMapping, policy: str) -> tuple[str | None, ...]:

@@ -5,6 +5,9 @@ into, the last way being single elements: piece ``i`` of ``p`` is ``floor(i D / 
 ``floor((i + 1) D / p)``, so pieces lie inside the outer ones and none is longer than ``ceil(D / p)``.
 The pixels of a convolution are cut image by image, then by rows, then within a row; its ``k``
 by channels. Neighbouring pieces of pixels read overlapping windows of the input.
+
+A limit that is the size of one of these ways asks for that way, so that a tile that was chosen can be given
+back; any other limit asks for the fewest pieces that are no longer.
 """
 
 from __future__ import annotations
@@ -38,6 +41,15 @@ class Cuts:
             return None
         return Cuts(self.parts[first:], self.sizes[first:], self.reads[first:], self.footprint[first:])
 
+    def of_size(self, size: int) -> Cuts | None:
+        """Return the one way whose largest piece has ``size``, None where none has."""
+        (ways,) = np.nonzero(self.sizes == size)
+        return (
+            Cuts(self.parts[ways], self.sizes[ways], self.reads[ways], self.footprint[ways])
+            if len(ways)
+            else None
+        )
+
 
 def _ways(length: int, outer: int, limit: int | None) -> list[int]:
     """Return numbers of pieces, multiples of ``outer``; with a ``limit`` the fewest that are no longer."""
@@ -53,6 +65,8 @@ def _ways(length: int, outer: int, limit: int | None) -> list[int]:
 @lru_cache(maxsize=8192)
 def plain_cuts(length: int, outer: int, limit: int | None = None) -> Cuts:
     """Cut a dimension whose elements are the input's own; pieces of at most ``limit``, if given."""
+    if limit is not None and (chosen := plain_cuts(length, outer).of_size(limit)):
+        return chosen
     if outer > 1 and limit is None and (known := plain_cuts(length, 1).inside(outer)):
         return known
     parts = np.array(_ways(length, outer, limit), np.float64)
@@ -71,6 +85,8 @@ def channel_cuts(conv: ConvWork, outer: int, limit: int | None = None) -> Cuts:
 @lru_cache(maxsize=8192)
 def pixel_cuts(conv: ConvWork, outer: int, limit: int | None = None) -> Cuts:
     """Cut the output pixels of a convolution; positions are pixels of its input."""
+    if limit is not None and (chosen := pixel_cuts(conv, outer).of_size(limit)):
+        return chosen
     if outer > 1 and limit is None and (known := pixel_cuts(conv, 1).inside(outer)):
         return known
     batch, height, width = conv.batch, conv.out_h, conv.out_w

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from typing import NamedTuple
 
 from hqsim.cost.machine import Hardware, Quantity
 from hqsim.cost.matrix import MatrixRun
@@ -17,8 +17,7 @@ Uses = list[tuple[Quantity, float]]
 """Operations or bytes: their energy each, and how many."""
 
 
-@dataclass(frozen=True)
-class Energy:
+class Energy(NamedTuple):
     """An energy and the share of it that comes from assumed numbers."""
 
     pj: float = 0.0
@@ -39,21 +38,26 @@ def layer_energy(
     record: LayerRecord,
     hardware: Hardware,
     *,
-    run: MatrixRun | None,
+    runs: Sequence[MatrixRun],
     traffic: Traffic,
     latency_s: float,
     zero_fraction: float = 0.0,
 ) -> Mapping[str, Energy]:
     """Return the energy of one layer by part; the parts are its whole energy.
 
-    On a machine with zero gating the ``zero_fraction`` of the multiplications, those of a zero operand
-    code, costs neither multiplier nor adder.
+    ``runs`` are those of the product and of its parity term. On a machine with zero gating the
+    ``zero_fraction`` of the product's multiplications, those of a zero operand code, costs neither
+    multiplier nor adder.
     """
     on_chip = len(hardware.on_chip)
     gated = zero_fraction if hardware.zero_gating else 0.0
     vector = hardware.vector
+    work = ((record.macs, gated), (record.parity_macs, 0.0))
+    multiply = [
+        use for run, (macs, zeros) in zip(runs, work, strict=False) for use in _multiply(run, macs, zeros)
+    ]
     return {
-        "multiply": charge(_multiply(run, record.macs, gated)) if run else Energy(),
+        "multiply": charge(multiply),
         "hadamard": charge(_hadamard(record, hardware)),
         "vector": charge((vector.energy_pj(kind), elements) for kind, elements in record.vector.items()),
         "sram": charge(use for level in range(on_chip) for use in _access(hardware, traffic, level)),

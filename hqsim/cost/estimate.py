@@ -16,8 +16,9 @@ from hqsim.cost.machine import Hardware
 from hqsim.cost.mapping import FREE, LayerMapping, MappingRules
 from hqsim.cost.pricing import Pricing
 from hqsim.cost.residency import Residency, plan_residency
+from hqsim.cost.workload import Workload
 from hqsim.errors import InputError, unknown_name
-from hqsim.graph.record import LayerRecord, TensorUse
+from hqsim.graph.record import LayerRecord
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -52,6 +53,7 @@ def _sums(costs: Sequence[LayerCost], hardware: Hardware) -> dict[str, Any]:
         "dram_bytes": sum(cost.dram_bytes for cost in costs),
         "sram_bytes": sum(cost.sram_bytes for cost in costs),
         "macs": sum(cost.macs for cost in costs),
+        "parity_macs": sum(cost.parity_macs for cost in costs),
         "utilization": sum(cost.utilization * cost.cycles for cost in costs) / cycles if cycles else 0.0,
     }
 
@@ -94,6 +96,7 @@ class Estimate:
         """Totals of the first step (the sum of ``layers``), and of the run under ``run``.
 
         ``bound_by`` names the engine or memory that binds the largest share of the cycles,
+        ``parity_macs`` are the products of parity terms, on top of ``macs``, those of the model as published,
         ``utilization`` is the mean over the time of the layers' utilization,
         ``assumed_energy_share`` is the share of the energy that rests on assumed numbers.
         ``warm_step`` is any step after the first, ``run`` all ``steps`` of them.
@@ -121,7 +124,7 @@ class Estimate:
 
     def _run(self, step: Mapping[str, Any], warm: Mapping[str, Any]) -> dict[str, Any]:
         later = self.steps - 1
-        keys = ("cycles", "dram_bytes", "sram_bytes", "macs")
+        keys = ("cycles", "dram_bytes", "sram_bytes", "macs", "parity_macs")
         run: dict[str, Any] = {"steps": self.steps}
         run |= {key: step[key] + later * warm[key] for key in keys}
         run["latency_s"] = run["cycles"] / self.hardware.clock_hz
@@ -171,7 +174,7 @@ def _check(
 
 
 def estimate_records(
-    records: Sequence[LayerRecord],
+    records: Sequence[LayerRecord] | Workload,
     hardware: Hardware,
     *,
     steps: int = 1,
@@ -184,8 +187,8 @@ def estimate_records(
     The batch (guidance included) is part of the records' element counts. Every layer takes the matrix unit
     and the realisation that need the fewest cycles, then the least energy, each with the tiles that take the
     least time, then move the fewest bytes. Which tensors stay on chip is planned with weights and tables as
-    lowered; where the choice changes their size, it is planned again with the chosen ones, and the choice
-    stays.
+    lowered, or as ``mapping`` says; where the choice changes their size, it is planned again with the chosen
+    ones, and the choice stays. Many estimates of the same records are faster with one :class:`Workload`.
 
     Parameters
     ----------
@@ -205,6 +208,8 @@ def estimate_records(
         For operand widths that the machine's multipliers do not cover, or a layer that fits nowhere.
     """
     zeros = zero_fractions or {}
+    work = records if isinstance(records, Workload) else Workload(tuple(records))
+    records = work.records
     _check(records, steps, realisation, zeros)
     pricing = Pricing(hardware, realisation)
     wanted = [FREE] * len(records)
@@ -216,19 +221,25 @@ def estimate_records(
         return [
             pricing.price(
                 record,
+                shape=shape,
                 residency=layer,
                 wanted=want,
                 weights_from_dram=cold,
                 zero_fraction=zeros.get(record.name, 0.0),
             )
-            for record, layer, want in zip(records, plan.layers, wanted, strict=True)
+            for record, shape, layer, want in zip(work.records, work.shapes, plan.layers, wanted, strict=True)
         ]
 
-    residency = plan_residency(records, hardware.on_chip)
+    # What a mapping fixes is known before the choice.
+    planned = [
+        realised(record, want.realisation) if want.realisation in record.variants else record
+        for record, want in zip(records, wanted, strict=True)
+    ]
+    residency = plan_residency(planned, hardware.on_chip, work.live_ranges)
     prices = price(residency, wanted)
     executed = [realised(record, cost.realisation) for record, cost in zip(records, prices, strict=True)]
-    if any(_constants(new) != _constants(old) for new, old in zip(executed, records, strict=True)):
-        residency = plan_residency(executed, hardware.on_chip)
+    if any(_constants(new) != _constants(old) for new, old in zip(executed, planned, strict=True)):
+        residency = plan_residency(executed, hardware.on_chip, work.live_ranges)
         wanted = _as_chosen(prices, wanted)
         prices = price(residency, wanted)
     costs = warm_costs = tuple(_in_order(records, prices))
@@ -250,8 +261,8 @@ def _as_chosen(prices: Sequence[LayerCost], wanted: Sequence[LayerMapping]) -> l
     return [replace(cost.mapping, tiles=want.tiles) for cost, want in zip(prices, wanted, strict=True)]
 
 
-def _constants(record: LayerRecord) -> tuple[TensorUse | None, float]:
-    return record.weights, record.table_bytes
+def _constants(record: LayerRecord) -> tuple[float, float]:
+    return record.weight_bytes, record.table_bytes
 
 
 def _in_order(records: Sequence[LayerRecord], prices: Sequence[LayerCost]) -> Iterator[LayerCost]:

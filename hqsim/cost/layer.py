@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from hqsim.cost.candidates import Candidate
 from hqsim.cost.energy import Energy, layer_energy
-from hqsim.cost.geometry import Systolic
 from hqsim.cost.machine import Hardware
 from hqsim.cost.mapping import LayerMapping, LevelTile
 from hqsim.cost.memory import layer_traffic
@@ -22,9 +21,9 @@ class LayerCost:
     """Cycles, bytes and energy of one record; widths, ``unit`` and ``folds`` are None without a product.
 
     ``start_cycle`` counts from the start of the step. ``dataflow`` is that of a systolic array, or the
-    schedule of another unit. ``mapping``, given back, would give the same cost again where its pieces
-    are equal; of a size that does not divide a dimension it would cut fewer pieces. ``utilization`` is MACs
-    over the peak of ``unit`` at the widths used, in all cycles of the layer. ``accumulator_fits`` is False
+    schedule of another unit. ``mapping``, given back, gives the same cost again. ``utilization`` is MACs
+    over the peak of ``unit`` at the widths used, in all cycles of the layer. ``parity_macs`` come on top of
+    ``macs``, which are those of the model as published. ``accumulator_fits`` is False
     where the proved accumulator width exceeds the unit's. ``level_cycles`` and ``level_bytes`` are by
     memory.
     """
@@ -34,6 +33,7 @@ class LayerCost:
     module: str
     start_cycle: int
     macs: int
+    parity_macs: int
     unit: str | None
     dataflow: str | None
     mapping: LayerMapping
@@ -74,8 +74,10 @@ class LayerCost:
         """Return the cost of another layer of the same shape."""
         # A thousand layers share few shapes: this is twenty times as fast as setting every field again.
         other = object.__new__(LayerCost)
-        own = {"name": record.name, "op": record.op, "module": record.module, "start_cycle": start_cycle}
-        other.__dict__.update(self.__dict__, **own)
+        values = self.__dict__.copy()
+        values["name"], values["op"], values["module"] = record.name, record.op, record.module
+        values["start_cycle"] = start_cycle
+        object.__setattr__(other, "__dict__", values)
         return other
 
 
@@ -99,13 +101,13 @@ def layer_cost(
     traffic = layer_traffic(
         record,
         hardware,
-        run=run,
+        runs=candidate.runs,
         residency=residency,
         pace=pace,
         tiles=tiles,
         weights_from_dram=weights_from_dram,
     )
-    time = layer_time(engines, pace, hardware, traffic)
+    time = layer_time(record.op, engines, pace, hardware, traffic)
     latency_s = time.cycles / hardware.clock_hz
     on_chip = len(hardware.on_chip)
     work = record.matrix
@@ -118,11 +120,12 @@ def layer_cost(
         module=record.module,
         start_cycle=0,
         macs=record.macs,
+        parity_macs=record.parity_macs,
         unit=run.unit.name if run else None,
         dataflow=run.run.label if run else None,
         mapping=LayerMapping(
             unit=run.unit.name if run else None,
-            dataflow=run.run.label if run and isinstance(run.unit.geometry, Systolic) else None,
+            dataflow=run.dataflow if run else None,
             realisation=record.realisation,
             tiles=traffic.tiles,
         ),
@@ -142,12 +145,17 @@ def layer_cost(
         latency_s=latency_s,
         utilization=record.macs / peak_macs if peak_macs else 0.0,
         energy=layer_energy(
-            record, hardware, run=run, traffic=traffic, latency_s=latency_s, zero_fraction=zero_fraction
+            record,
+            hardware,
+            runs=candidate.runs,
+            traffic=traffic,
+            latency_s=latency_s,
+            zero_fraction=zero_fraction,
         ),
         dram_bytes=level_bytes[on_chip],
         sram_bytes=sum(level_bytes[:on_chip]),
         level_bytes=dict(zip(names, level_bytes, strict=True)),
-        weight_bytes=record.weights.size_bytes if record.weights else 0.0,
+        weight_bytes=record.weight_bytes,
         storage_bits_a=work.a_storage_bits if work else None,
         storage_bits_w=work.w_storage_bits if work else None,
         multiplier_bits_a=work.a_multiplier_bits if work else None,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -159,9 +160,9 @@ class Hardware:
     """An accelerator: one or more matrix units, ``on_chip`` memories from the array outward, ``dram``.
 
     ``requantize_per_cycle`` is the rate of a requantization unit beside the array; None: the vector
-    unit does it. ``launch_s`` is a fixed time per executed layer. With ``zero_gating`` a zero operand
-    code costs no multiply energy. Engines that are ``serial`` (a CPU's, which are all the same cores) work
-    one after the other, all others side by side.
+    unit does it. ``launch_s`` is a fixed time per executed layer; ``launch_s_by_operator`` that of layers
+    with such an operator. With ``zero_gating`` a zero operand code costs no multiply energy. Engines that are
+    ``serial`` (a CPU's, which are all the same cores) work one after the other, all others side by side.
     """
 
     name: str
@@ -176,6 +177,7 @@ class Hardware:
     static_power_w: Quantity
     requantize_per_cycle: float | None = None
     launch_s: float = 0.0
+    launch_s_by_operator: Mapping[str, float] = field(default_factory=dict)
     zero_gating: bool = False
     serial: bool = False
 
@@ -186,8 +188,8 @@ class Hardware:
 
     @cached_property
     def bytes_per_cycle(self) -> np.ndarray:
-        """Speed of every memory, float64 ``[levels, 1]``."""
-        return np.array([[level.bytes_per_cycle] for level in self.levels], np.float64)
+        """Speed of every memory, float64 ``[levels]``."""
+        return np.array([level.bytes_per_cycle for level in self.levels], np.float64)
 
     @cached_property
     def hidden(self) -> list[int]:
@@ -209,6 +211,10 @@ class Hardware:
             )
             for kind in OPERAND_KINDS
         }
+
+    def launch_cycles(self, operator: str) -> int:
+        """Return the cycles before a layer with ``operator`` starts."""
+        return math.ceil(self.launch_s_by_operator.get(operator, self.launch_s) * self.clock_hz)
 
     def transform_unit(self, order: int) -> HadamardUnit | None:
         """Return the unit for blocks of ``2**order`` points; None: the vector unit does them."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from hqsim.cost.geometry import BitComposable, DotProduct, Systolic
 from hqsim.cost.machine import MatrixUnit
 from hqsim.cost.units import UnitRun, run_unit
 from hqsim.cost.widths import MultiplierMode, multiplier_modes
@@ -23,6 +24,11 @@ class MatrixRun:
         """Cycles of all passes."""
         return self.run.cycles * self.mode.passes
 
+    @property
+    def dataflow(self) -> str | None:
+        """Dataflow of a systolic array, None on another unit."""
+        return self.run.label if isinstance(self.unit.geometry, Systolic) else None
+
 
 def matrix_run(unit: MatrixUnit, work: MatrixWork, *, layer: str, dataflow: str | None = None) -> MatrixRun:
     """Return ``work`` on ``unit`` with the multipliers that take the fewest cycles, then the fewest passes.
@@ -41,3 +47,17 @@ def matrix_run(unit: MatrixUnit, work: MatrixWork, *, layer: str, dataflow: str 
         MatrixRun(unit=unit, run=run_unit(unit, work, mode, dataflow=dataflow), mode=mode) for mode in modes
     ]
     return min(runs, key=lambda run: run.cycles)
+
+
+def more_rows(run: MatrixRun, work: MatrixWork, rows: int) -> MatrixRun | None:
+    """Return what ``rows`` more of ``work``, behind its own and with the same weights, add to its ``run``.
+
+    None on a unit that chooses its blocks anew for another number of rows.
+    """
+    unit, mode = run.unit, run.mode
+    if not isinstance(unit.geometry, Systolic | BitComposable | DotProduct):
+        return None
+    longer = run_unit(unit, replace(work, m=work.m + rows), mode, dataflow=run.dataflow)
+    counts = ("cycles", "folds", "a_reads", "w_reads", "sum_writes", "sum_reads")
+    added = {name: getattr(longer, name) - getattr(run.run, name) for name in counts}
+    return MatrixRun(unit=unit, run=replace(longer, **added), mode=mode)

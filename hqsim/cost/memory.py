@@ -25,6 +25,7 @@ from hqsim.cost.stages import (
     second_kind,
     tile_capacity_bytes,
     tile_layer,
+    transformed_bits,
 )
 from hqsim.cost.tile_grid import Link
 from hqsim.graph.record import LayerRecord, MatrixWork
@@ -106,7 +107,7 @@ def layer_traffic(
     record: LayerRecord,
     hardware: Hardware,
     *,
-    run: MatrixRun | None,
+    runs: Sequence[MatrixRun],
     residency: LayerResidency,
     pace: Pace,
     tiles: Sequence[LevelTile] = (),
@@ -114,18 +115,21 @@ def layer_traffic(
 ) -> Traffic:
     """Return the traffic of one layer, in the tiles that suit its ``pace``.
 
-    ``run`` is None for a layer without a matrix product. ``tiles`` may fix orders and limit sizes of the
-    tiles, ``weights_from_dram`` is False in a step that finds its weights on chip. Raises
-    UnsupportedError for a layer that no tile of a memory can hold.
+    ``runs`` are those of the product and of its parity term, none for a layer without a product. ``tiles``
+    may fix orders and limit sizes of the tiles, ``weights_from_dram`` is False in a step that finds its
+    weights on chip. Raises UnsupportedError for a layer that no tile of a memory can hold.
     """
     ledger = _Ledger(hardware)
     ledger.fetch("tables", record.table_bytes)
     ledger.read("tables", hardware.chains["tables"][0], record.table_bytes)
     _output(ledger, record, hardware, residency)
-    if run is None or record.matrix is None:
+    if not runs or record.matrix is None:
         _element_wise(ledger, record, hardware, residency, weights_from_dram=weights_from_dram)
         return ledger.traffic()
+    run = runs[0]
     _array(ledger, record, record.matrix, hardware, run)
+    if record.parity:
+        _parity(ledger, record.parity.matrix, record.matrix, hardware, runs[1])
     links = _links(record, record.matrix, hardware, run, residency, weights_from_dram=weights_from_dram)
     tiling = tile_layer(
         record,
@@ -200,7 +204,8 @@ def _array(
         a_bits = work.a_multiplier_bits
         first = record.inputs if record.weights else record.inputs[:1]
         ledger.read("activations", home, sum(use.size_bytes for use in first))
-        ledger.write("activations", home, sum(use.elements for use in first) * a_bits / 8)
+        elements = sum(use.elements for use in first)
+        ledger.write("activations", home, elements * transformed_bits(record, work) / 8)
     ledger.read("activations", home, unit.a_reads * a_bits * mode.w_passes / 8)
     kind = second_kind(record)
     second = unit.w_reads * work.w_storage_bits * mode.a_passes / 8
@@ -208,6 +213,19 @@ def _array(
     sums, word = hardware.chains["sums"][0], run.unit.accumulator_bits * mode.passes / 8
     ledger.write("sums", sums, unit.sum_writes * word)
     ledger.read("sums", sums, unit.sum_reads * word)
+
+
+def _parity(ledger: _Ledger, term: MatrixWork, work: MatrixWork, hardware: Hardware, run: MatrixRun) -> None:
+    """What the matrix unit reads and writes for a parity term, from whose sums those of the product start."""
+    unit, mode = run.run, run.mode
+    bits = unit.a_reads * term.a_storage_bits * mode.w_passes / 8
+    ledger.read("activations", hardware.chains["activations"][0], bits)
+    weights = unit.w_reads * term.w_storage_bits * mode.a_passes / 8
+    ledger.read("weights", hardware.chains["weights"][0], weights)
+    sums, word = hardware.chains["sums"][0], run.unit.accumulator_bits * mode.passes / 8
+    started = (work.m - term.m) * work.n * work.count
+    ledger.write("sums", sums, unit.sum_writes * word)
+    ledger.read("sums", sums, unit.sum_reads * word + started * run.unit.accumulator_bits / 8)
 
 
 def _links(
@@ -222,7 +240,7 @@ def _links(
     """Return the ways of both operands to their homes and of the sums from theirs, memory by memory."""
     total, from_dram = _input_bytes(record, residency)
     if record.weights:
-        weights = record.weights.size_bytes
+        weights = record.weight_bytes
         first, second = (total, from_dram), (weights, weights if weights_from_dram else 0.0)
     else:
         sizes = [use.size_bytes for use in record.inputs]

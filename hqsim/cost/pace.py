@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,15 +23,16 @@ class Pace:
     engine_cycles: int
 
     def transfer_cycles(self, level_bytes: np.ndarray) -> np.ndarray:
-        """Return the whole cycles of every memory for its bytes, both float64 ``[levels, tiles]``."""
-        cycles: np.ndarray = np.ceil(level_bytes / self.hardware.bytes_per_cycle)
+        """Return the whole cycles of every memory for its bytes, both float64 ``[levels, ...]``."""
+        speed = self.hardware.bytes_per_cycle.reshape(-1, *[1] * (level_bytes.ndim - 1))
+        cycles: np.ndarray = np.ceil(level_bytes / speed)
         return cycles
 
-    def cycles(self, transfers: np.ndarray) -> Any:
-        """Return the cycles of the layer, ``[tiles]``."""
+    def cycles(self, transfers: Any, maximum: Callable[[Any, Any], Any] = np.maximum) -> Any:
+        """Return the cycles of the layer, ``[tiles]``; of a single transfer per memory with ``max``."""
         cycles: Any = self.engine_cycles
         for level in self.hardware.hidden:
-            cycles = np.maximum(cycles, transfers[level])
+            cycles = maximum(cycles, transfers[level])
         for level in self.hardware.exposed:
             cycles = cycles + transfers[level]
         return cycles

@@ -12,7 +12,7 @@ from hqsim.cost.mapping import LayerMapping
 from hqsim.cost.residency import LayerResidency
 from hqsim.cost.schedule import engine_cycles
 from hqsim.errors import UnsupportedError
-from hqsim.graph.record import LayerRecord, TensorUse
+from hqsim.graph.record import LayerRecord
 
 
 @dataclass(frozen=True)
@@ -30,12 +30,15 @@ class Pricing:
         self,
         record: LayerRecord,
         *,
+        shape: int,
         residency: LayerResidency,
         wanted: LayerMapping,
         weights_from_dram: bool = True,
         zero_fraction: float = 0.0,
     ) -> LayerCost:
         """Return the layer's cost where it takes the fewest cycles, then the least energy.
+
+        ``shape`` is the number of its shape.
 
         Raises
         ------
@@ -45,7 +48,7 @@ class Pricing:
             For a mapping that asks for something that the machine or the layer does not have.
         """
         exchange = (residency.input_from_dram, residency.output_to_dram, residency.streams)
-        key = (shape_of(record), exchange, wanted, weights_from_dram, zero_fraction)
+        key = (shape, exchange, wanted, weights_from_dram, zero_fraction)
         cost = self._known.get(key)
         if cost is None:
             cost = self._cheapest(record, residency, wanted, weights_from_dram, zero_fraction)
@@ -61,7 +64,7 @@ class Pricing:
         zero_fraction: float,
     ) -> LayerCost:
         options = candidates(record, self.hardware, wanted=wanted, policy=self.policy)
-        engines = [engine_cycles(option.record, self.hardware, option.run) for option in options]
+        engines = [engine_cycles(option.record, self.hardware, option.runs) for option in options]
         best: LayerCost | None = None
         reasons: dict[str, None] = {}
         for option, busy in sorted(zip(options, engines, strict=True), key=lambda pair: pair[1].together):
@@ -87,35 +90,3 @@ class Pricing:
         if best is None:
             raise UnsupportedError("\n".join(reasons))
         return best
-
-
-def shape_of(record: LayerRecord) -> Hashable:
-    """Return everything of a record that its cost depends on: all but names."""
-    return (
-        record.op,
-        tuple([_size(use) for use in record.inputs]),
-        _size(record.output),
-        _size(record.weights),
-        record.matrix,
-        record.hadamard,
-        tuple(record.vector.items()),
-        record.table_bytes,
-        record.realisation,
-        tuple(
-            [
-                (
-                    name,
-                    variant.matrix,
-                    variant.hadamard,
-                    _size(variant.weights),
-                    variant.table_bytes,
-                    *variant.vector.items(),
-                )
-                for name, variant in record.variants.items()
-            ]
-        ),
-    )
-
-
-def _size(use: TensorUse | None) -> tuple[int, int] | None:
-    return (use.elements, use.bits) if use else None

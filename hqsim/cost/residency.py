@@ -14,17 +14,17 @@ A rule of thresholds, not of packing: shrinking the memory or widening a tensor 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
+from typing import NamedTuple
 
+from hqsim.cost.live_ranges import LiveRanges, Tensor, live_ranges
 from hqsim.cost.machine import MemoryLevel
-from hqsim.errors import InputError
 from hqsim.graph.record import LayerRecord
 
 
-@dataclass(frozen=True, kw_only=True)
-class LayerResidency:
+class LayerResidency(NamedTuple):
     """What one layer exchanges with DRAM; ``input_from_dram`` goes with the record's inputs.
 
     ``streams`` tells that the layer's own tensors do not fit on chip; ``live_bytes`` is its live set.
@@ -47,56 +47,9 @@ class Residency:
     peak_on_chip_bytes: float
 
 
-@dataclass(slots=True)
-class _Tensor:
-    """The largest use of a tensor, and the layers that touch it, in order."""
-
-    size_bytes: float
-    produced: bool
-    touches: list[int]
-
-
-def _tensors(records: Sequence[LayerRecord]) -> tuple[dict[str, _Tensor], list[list[_Tensor]]]:
-    """Return all tensors by name, and by layer those that it touches."""
-    tensors: dict[str, _Tensor] = {}
-    touched: list[list[_Tensor]] = []
-    produced_by: dict[str, str] = {}
-    for position, record in enumerate(records):
-        own: list[_Tensor] = []
-        for use in record.inputs:
-            tensor = tensors.get(use.name)
-            if tensor is None:
-                tensor = tensors[use.name] = _Tensor(use.size_bytes, produced=False, touches=[])
-            elif use.size_bytes > tensor.size_bytes:
-                tensor.size_bytes = use.size_bytes
-            if not tensor.touches or tensor.touches[-1] != position:
-                tensor.touches.append(position)
-                own.append(tensor)
-        name = record.output.name
-        if name in tensors:
-            other = f"layer '{produced_by[name]}'" if name in produced_by else "an earlier layer as its input"
-            raise InputError(
-                f"layer '{record.name}' writes tensor '{name}', which {other} already used; "
-                "every record must write a tensor of its own, before it is read."
-            )
-        produced_by[name] = record.name
-        output = tensors[name] = _Tensor(record.output.size_bytes, produced=True, touches=[position])
-        touched.append([*own, output])
-    return tensors, touched
-
-
-def _live_bytes(tensors: Iterable[_Tensor], layers: int) -> list[float]:
-    """Return by layer the size of all tensors that are needed in it or across it."""
-    change = [0.0] * (layers + 1)
-    for tensor in tensors:
-        change[tensor.touches[0]] += tensor.size_bytes
-        change[tensor.touches[-1] + 1] -= tensor.size_bytes
-    return list(accumulate(change[:-1]))
-
-
 def weight_bytes(records: Sequence[LayerRecord]) -> float:
     """Return the stored size of all weights; a tensor that several records use counts once."""
-    uses = {record.weights.name: record.weights.size_bytes for record in records if record.weights}
+    uses = {record.weights.name: record.weight_bytes for record in records if record.weights}
     return sum(uses.values())
 
 
@@ -108,27 +61,28 @@ def home_of(kind: str, on_chip: Sequence[MemoryLevel]) -> MemoryLevel | None:
 def constant_bytes(record: LayerRecord, home: MemoryLevel | None) -> float:
     """Return what the layer's weights and tables take in ``home``, as far as it holds them."""
     holds = home.holds if home else frozenset()
-    weights = record.weights.size_bytes if record.weights and "weights" in holds else 0.0
+    weights = record.weight_bytes if "weights" in holds else 0.0
     return weights + (record.table_bytes if "tables" in holds else 0.0)
 
 
-def plan_residency(records: Sequence[LayerRecord], on_chip: Sequence[MemoryLevel]) -> Residency:
+def plan_residency(
+    records: Sequence[LayerRecord], on_chip: Sequence[MemoryLevel], ranges: LiveRanges | None = None
+) -> Residency:
     """Return the plan for the on-chip memories ``on_chip``, from the array outward.
+
+    ``ranges``, where they are known, are those of ``records`` in any realisation.
 
     Raises
     ------
     InputError
         When two records write the same tensor, or one writes a tensor that was read before.
     """
-    tensors, touched = _tensors(records)
-    live = _live_bytes(tensors.values(), len(records))
+    ranges = ranges or live_ranges(records)
+    tensors, live = ranges.tensors, ranges.live_bytes
     home = home_of("activations", on_chip)
     size_bytes = (home.size_bytes if home else None) or 0
     beside = [min(constant_bytes(record, home), size_bytes / 2) for record in records]
-    streams = [
-        sum([tensor.size_bytes for tensor in own]) + beside_i > size_bytes
-        for own, beside_i in zip(touched, beside, strict=True)
-    ]
+    streams = [own + beside_i > size_bytes for own, beside_i in zip(ranges.own_bytes, beside, strict=True)]
     overflows = [live_i + beside_i > size_bytes for live_i, beside_i in zip(live, beside, strict=True)]
     fetched = _fetched(tensors, streams, overflows)
     layers = []
@@ -163,7 +117,7 @@ def plan_residency(records: Sequence[LayerRecord], on_chip: Sequence[MemoryLevel
 
 
 def _fetched(
-    tensors: Mapping[str, _Tensor], streams: Sequence[bool], overflows: Sequence[bool]
+    tensors: Mapping[str, Tensor], streams: Sequence[bool], overflows: Sequence[bool]
 ) -> set[tuple[str, int]]:
     """Return which tensors come from DRAM to which layers.
 

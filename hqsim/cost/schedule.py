@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-
-import numpy as np
 
 from hqsim.cost.machine import Hardware
 from hqsim.cost.matrix import MatrixRun
@@ -43,8 +42,8 @@ class LayerTime:
     bound_by: str
 
 
-def engine_cycles(record: LayerRecord, hardware: Hardware, run: MatrixRun | None) -> EngineCycles:
-    """Return what one layer asks of the engines, memories left out."""
+def engine_cycles(record: LayerRecord, hardware: Hardware, runs: Sequence[MatrixRun]) -> EngineCycles:
+    """Return what one layer asks of the engines, memories left out; its ``runs`` follow each other."""
     vector = hardware.vector
     requantize_rate = hardware.requantize_per_cycle
     hadamard = lane_cycles = requantize = 0.0
@@ -60,7 +59,7 @@ def engine_cycles(record: LayerRecord, hardware: Hardware, run: MatrixRun | None
         else:
             lane_cycles += elements * vector.cycles(kind)
     return EngineCycles(
-        matrix=run.cycles if run else 0,
+        matrix=sum([run.cycles for run in runs]),
         hadamard=math.ceil(hadamard),
         vector=math.ceil(lane_cycles / vector.lanes),
         requantize=math.ceil(requantize),
@@ -68,22 +67,28 @@ def engine_cycles(record: LayerRecord, hardware: Hardware, run: MatrixRun | None
     )
 
 
-def layer_time(engines: EngineCycles, pace: Pace, hardware: Hardware, traffic: Traffic) -> LayerTime:
-    """Return the time of one layer.
+def layer_time(
+    operator: str, engines: EngineCycles, pace: Pace, hardware: Hardware, traffic: Traffic
+) -> LayerTime:
+    """Return the time of one layer with ``operator``.
 
     The engines form a pipeline (unless they are serial) and double-buffered memories work beside it, so
     the slowest of them counts; a memory without double buffering adds its transfer, and so do the first
     tile on its way through every memory and the launch of the layer.
     """
     levels = hardware.levels
-    transfers = pace.transfer_cycles(np.array([traffic.level_bytes]).T)
-    level_cycles = tuple(transfers[:, 0].astype(int).tolist())
+    level_cycles = tuple(
+        [
+            math.ceil(moved / level.bytes_per_cycle)
+            for moved, level in zip(traffic.level_bytes, levels, strict=True)
+        ]
+    )
     fill = sum(
         math.ceil(first / level.bytes_per_cycle)
         for first, level in zip(traffic.first_bytes, levels, strict=True)
         if first and level.double_buffered
     )
-    launch = math.ceil(hardware.launch_s * hardware.clock_hz)
+    launch = hardware.launch_cycles(operator)
     busy = {
         "matrix": engines.matrix,
         "hadamard": engines.hadamard,
@@ -97,6 +102,6 @@ def layer_time(engines: EngineCycles, pace: Pace, hardware: Hardware, traffic: T
         level_cycles=level_cycles,
         fill_cycles=fill,
         launch_cycles=launch,
-        cycles=int(pace.cycles(transfers)[0]) + fill + launch,
+        cycles=pace.cycles(level_cycles, max) + fill + launch,
         bound_by=max(busy, key=lambda name: busy[name]),
     )

@@ -188,6 +188,7 @@ class HardwareFile(Strict):
     memory: MemoryFile
     static_power_w: NonNegative
     launch_s: NonNegative | None = None
+    launch_s_by_operator: dict[Annotated[str, Field(min_length=1)], NonNegative] = Field(default_factory=dict)
     zero_gating: bool = False
     serial: bool = False
 
@@ -228,6 +229,7 @@ class HardwareFile(Strict):
             dram=self.memory.dram.level(clock_hz),
             static_power_w=self.static_power_w.quantity(),
             launch_s=self.launch_s.value if self.launch_s else 0.0,
+            launch_s_by_operator={name: time.value for name, time in self.launch_s_by_operator.items()},
             zero_gating=self.zero_gating,
             serial=self.serial,
         )

@@ -53,6 +53,12 @@ def has_inverse_transform(record: LayerRecord) -> bool:
     return record.matrix is not None and any(work.direction == "inverse" for work in record.hadamard)
 
 
+def transformed_bits(record: LayerRecord, work: MatrixWork) -> float:
+    """Return what a value takes behind its inverse transform: its width, and a share of a parity bit."""
+    shared = 1 / (1 << record.hadamard[0].order) if record.parity else 0.0
+    return work.a_multiplier_bits + shared
+
+
 def tile_capacity_bytes(level: MemoryLevel) -> float:
     """Return what one tile may take: half of a double-buffered memory."""
     size = level.size_bytes or 0
@@ -191,7 +197,7 @@ def _stage(
         # Beside activations that stay, what streams has half of the memory.
         share = 0.5 if "a" in resident.get(index, "") else 1.0
         staged = has_inverse_transform(record) and index == hardware.chains["activations"][0]
-        a_bits = work.a_multiplier_bits if staged else work.a_storage_bits
+        a_bits = transformed_bits(record, work) if staged else work.a_storage_bits
         bits = {"a": a_bits * a_share, "w": work.w_storage_bits * w_share, "s": float(sum_bits)}
         rooms.append(
             Room(
@@ -205,8 +211,11 @@ def _stage(
 
 
 def _shares(record: LayerRecord, work: MatrixWork) -> tuple[float, float]:
-    """Return the stored elements of both operands per element of the product, where these are fewer."""
+    """Return the stored elements of both operands per element of the product, block sums as weights."""
     first = sum(use.elements for use in (record.inputs if record.weights else record.inputs[:1]))
     second = (record.weights or record.inputs[1]).elements
     a_share = 1.0 if work.conv else min(1.0, first / (work.m * work.k * work.count))
-    return a_share, min(1.0, second / (work.n * work.k * work.count))
+    w_share = min(1.0, second / (work.n * work.k * work.count))
+    # Block sums lie in the tile of the weights that they are sums of.
+    beside = record.weight_bytes / record.weights.size_bytes if record.weights else 1.0
+    return a_share, w_share * beside

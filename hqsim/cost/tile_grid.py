@@ -13,7 +13,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import lru_cache
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -54,8 +55,7 @@ class TileProblem:
         return self.conv.batch * self.conv.in_h * self.conv.in_w if self.conv else self.m
 
 
-@dataclass(frozen=True, kw_only=True)
-class Room:
+class Room(NamedTuple):
     """What a tile may take of one memory, and the bits that an element of each operand takes there.
 
     Operands are ``a``, ``w`` and ``s``, the partial sums.
@@ -66,8 +66,7 @@ class Room:
     element_bits: tuple[tuple[str, float], ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Link:
+class Link(NamedTuple):
     """The way of an operand into memory number ``target`` from ``source``.
 
     ``size_bytes`` cross when it crosses once; sums take the way in both directions.
@@ -79,8 +78,7 @@ class Link:
     size_bytes: float
 
 
-@dataclass(frozen=True, kw_only=True)
-class Stage:
+class Stage(NamedTuple):
     """Memories with one tile, and the links of the operands that are cut into tiles there."""
 
     rooms: tuple[Room, ...]
@@ -92,17 +90,24 @@ class Grid:
     """The tiles of a stage that fit, ``[tiles]`` each: their largest sizes, pieces, and input positions read.
 
     For every way to cut m and n they have the coarsest one of k that fits: more pieces of k are smaller,
-    and cross no less.
+    and cross no less. ``times`` is how often the operands cross in each of ``orders``, ``[orders, tiles]``.
     """
 
     sizes: tuple[np.ndarray, np.ndarray, np.ndarray]
     pieces: tuple[np.ndarray, np.ndarray, np.ndarray]
     reads: np.ndarray
+    orders: tuple[str, ...]
+    times: Times
 
     @property
     def count(self) -> int:
         """Number of tiles."""
         return len(self.reads)
+
+    def times_at(self, order: int, tile: int) -> Times:
+        """Return how often each operand crosses for one tile in one order."""
+        a, w, sums = self.times
+        return float(a[order, tile]), float(w[order, tile]), float(sums[order, tile])
 
 
 def stage_cuts(problem: TileProblem, outer: Pieces, limit: LevelTile) -> AllCuts:
@@ -114,32 +119,44 @@ def stage_cuts(problem: TileProblem, outer: Pieces, limit: LevelTile) -> AllCuts
     return pixel_cuts(conv, outer[0], limit.m), n, channel_cuts(conv, outer[2], limit.k)
 
 
-def stage_grid(stage: Stage, limit: LevelTile, cuts: AllCuts) -> Grid:
-    """Return the tiles that fit. Raises NoTileError when none does."""
-    m, n, k = cuts
-    fits = _fits(stage, cuts)
+@lru_cache(maxsize=4096)
+def stage_grid(problem: TileProblem, rooms: tuple[Room, ...], limit: LevelTile, outer: Pieces) -> Grid:
+    """Return the tiles that fit ``rooms`` inside ``outer`` pieces. Raises NoTileError when none does.
+
+    They do not depend on speeds, nor on what has to cross: design points share them.
+    """
+    m, n, k = cuts = stage_cuts(problem, outer, limit)
+    fits = _fits(rooms, cuts)
     m_ways, n_ways = np.nonzero(fits[:, :, -1])
     if not len(m_ways):
-        raise _no_tile(stage, cuts, limit)
+        raise _no_tile(rooms, cuts, limit)
     k_ways = fits.argmax(axis=2)[m_ways, n_ways]
+    pieces = (m.parts[m_ways], n.parts[n_ways], k.parts[k_ways])
+    if limit.order:
+        told = crossings(limit.order, pieces, outer)
+        times = np.stack(np.broadcast_arrays(*told, pieces[0])[:3])[:, None]
+    else:
+        times = best_crossings(pieces, outer)
     return Grid(
         sizes=(m.sizes[m_ways], n.sizes[n_ways], k.sizes[k_ways]),
-        pieces=(m.parts[m_ways], n.parts[n_ways], k.parts[k_ways]),
+        pieces=pieces,
         reads=m.reads[m_ways],
+        orders=(limit.order,) if limit.order else ORDERS,
+        times=(times[0], times[1], times[2]),
     )
 
 
-def whole_fits(stage: Stage, cuts: AllCuts) -> bool:
+def whole_fits(rooms: Sequence[Room], cuts: AllCuts) -> bool:
     """Tell whether the coarsest tile fits every memory."""
     m, n, k = cuts
     elements = _elements(m.sizes[0], n.sizes[0], k.sizes[0], m.footprint[0], k.footprint[0])
-    return all(
-        sum(elements[operand] * bits for operand, bits in room.element_bits) <= room.capacity_bits
-        for room in stage.rooms
-    )
+    for room in rooms:
+        if sum([elements[operand] * bits for operand, bits in room.element_bits]) > room.capacity_bits:
+            return False
+    return True
 
 
-def _fits(stage: Stage, cuts: AllCuts) -> np.ndarray:
+def _fits(rooms: Sequence[Room], cuts: AllCuts) -> np.ndarray:
     """Tell which tiles fit every memory, ``[m, n, k]``."""
     m, n, k = cuts
     elements = _elements(
@@ -150,7 +167,7 @@ def _fits(stage: Stage, cuts: AllCuts) -> np.ndarray:
         k.footprint,
     )
     fits = np.ones((len(m.parts), len(n.parts), len(k.parts)), bool)
-    for room in stage.rooms:
+    for room in rooms:
         if room.element_bits:
             need = sum(elements[operand] * bits for operand, bits in room.element_bits)
             fits &= need <= room.capacity_bits
@@ -173,8 +190,8 @@ def crossings(order: str, pieces: Sequence[Any], outer: Sequence[Any]) -> Times:
     return times[1], times[0], times[2]
 
 
-def best_crossings(pieces: Sequence[np.ndarray], outer: Pieces) -> Times:
-    """Return the crossings in each of ``ORDERS``, ``[orders, tiles]``, as if every loop ran.
+def best_crossings(pieces: Sequence[np.ndarray], outer: Pieces) -> np.ndarray:
+    """Return the crossings in each of ``ORDERS``, ``[operands, orders, tiles]``, as if every loop ran.
 
     A loop of a single step makes no order better than the best of these.
     """
@@ -182,7 +199,7 @@ def best_crossings(pieces: Sequence[np.ndarray], outer: Pieces) -> Times:
     times = np.empty((3, len(ORDERS), len(m)))
     times[0], times[1], times[2] = n, m, k
     times[0, 1], times[1, 2], times[2, 0] = outer_n, outer_m, outer_k
-    return times[0], times[1], times[2]
+    return times
 
 
 def link_bytes(problem: TileProblem, link: Link, times: Times, reads: Any) -> Any:
@@ -196,13 +213,11 @@ def link_bytes(problem: TileProblem, link: Link, times: Times, reads: Any) -> An
     return link.size_bytes * w_times if link.operand == "w" else 2 * link.size_bytes * (visits - 1)
 
 
-def _no_tile(stage: Stage, cuts: AllCuts, limit: LevelTile) -> NoTileError:
+def _no_tile(rooms: Sequence[Room], cuts: AllCuts, limit: LevelTile) -> NoTileError:
     m, n, k = (float(cut.sizes[-1]) for cut in cuts)
     elements = _elements(m, n, k, float(cuts[0].footprint[-1]), float(cuts[2].footprint[-1]))
-    needs = [sum(elements[operand] * bits for operand, bits in room.element_bits) for room in stage.rooms]
-    tight, need = next(
-        pair for pair in zip(stage.rooms, needs, strict=True) if pair[1] > pair[0].capacity_bits
-    )
+    needs = [sum(elements[operand] * bits for operand, bits in room.element_bits) for room in rooms]
+    tight, need = next(pair for pair in zip(rooms, needs, strict=True) if pair[1] > pair[0].capacity_bits)
     asked = any((limit.m, limit.n, limit.k))
     return NoTileError(
         tight.level,

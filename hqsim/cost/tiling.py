@@ -13,8 +13,8 @@ fit, and tiles whose least, were the inner memories no obstacle, is more than th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,12 +23,11 @@ from hqsim.cost.pace import Pace
 from hqsim.cost.tile_grid import (
     ORDERS,
     AllCuts,
+    Grid,
     Pieces,
     Stage,
     TileProblem,
     Times,
-    best_crossings,
-    crossings,
     link_bytes,
     stage_cuts,
     stage_grid,
@@ -40,8 +39,7 @@ Merit = tuple[float, ...]
 """Cycles, then bytes from DRAM inwards; the least is the best."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class StageTile:
+class StageTile(NamedTuple):
     """The tile of one stage: its order and sizes, and the bytes that cross each link (sums: both ways)."""
 
     order: str
@@ -51,8 +49,7 @@ class StageTile:
     link_bytes: tuple[float, ...]
 
 
-@dataclass(frozen=True)
-class _Search:
+class _Search(NamedTuple):
     """A product, its stages from the array outward with what is fixed for each, and the layer's pace."""
 
     problem: TileProblem
@@ -60,14 +57,74 @@ class _Search:
     pace: Pace
 
 
-@dataclass(frozen=True)
-class _Option:
+class _Option(NamedTuple):
     """A tile of one stage: the least merit that it can have, its pieces, all bytes so far by memory."""
 
     tile: StageTile
     bound: Merit
     pieces: Pieces
     level_bytes: np.ndarray
+
+
+class _Tiles(NamedTuple):
+    """The tiles of one stage in every order: a column each of ``merits``, what counts most in the last row.
+
+    ``moved`` has all bytes so far by memory, ``[levels, orders, tiles]``.
+    """
+
+    problem: TileProblem
+    stage: Stage
+    grid: Grid
+    merits: np.ndarray
+    moved: np.ndarray
+
+    def option(self, position: int) -> _Option:
+        """Return one of them."""
+        grid = self.grid
+        order, at = divmod(position, grid.count)
+        m_size, n_size, k_size = (int(size[at]) for size in grid.sizes)
+        m, n, k = (int(pieces[at]) for pieces in grid.pieces)
+        times, reads = grid.times_at(order, at), float(grid.reads[at])
+        return _Option(
+            tile=StageTile(
+                order=grid.orders[order],
+                m=m_size,
+                n=n_size,
+                k=k_size,
+                link_bytes=tuple(
+                    [float(link_bytes(self.problem, link, times, reads)) for link in self.stage.links]
+                ),
+            ),
+            bound=tuple(self.merits[:0:-1, position].tolist()),
+            pieces=(m, n, k),
+            level_bytes=self.moved[:, order, at],
+        )
+
+    def least(self) -> int:
+        """Return the number of the least one."""
+        merits = self.merits
+        among = np.flatnonzero(merits[-1] == np.minimum.reduce(merits[-1]))
+        for row in merits[-2::-1]:
+            if len(among) == 1:
+                break
+            left = row[among]
+            among = among[left == np.minimum.reduce(left)]
+        return int(among[0])
+
+    def below(self, merit: Merit) -> list[int]:
+        """Return the numbers of those whose bound is less than ``merit``, the least one first."""
+        among, found = np.arange(self.merits.shape[1]), []
+        for row, limit in zip(self.merits[:0:-1], merit, strict=True):
+            left = row[among]
+            found.append(among[left < limit])
+            among = among[left == limit]
+            if not len(among):
+                break
+        numbers = np.sort(np.concatenate(found))
+        if len(numbers) > 1:
+            numbers = numbers[np.lexsort(self.merits[:, numbers])]
+        result: list[int] = numbers.tolist()
+        return result
 
 
 def search_tiles(
@@ -95,7 +152,7 @@ def search_tiles(
     for limit in limits:
         _check_window(problem, limit)
     search = _Search(problem, list(zip(stages, limits, strict=True)), pace)
-    return _solve(search, len(stages), (1, 1, 1), np.array([level_bytes], np.float64).T)[1]
+    return _solve(search, len(stages), (1, 1, 1), np.array(level_bytes, np.float64))[1]
 
 
 def _limits(stage: Stage, fixed: Sequence[LevelTile]) -> LevelTile:
@@ -126,102 +183,78 @@ def _solve(
     search: _Search, depth: int, outer: Pieces, level_bytes: np.ndarray
 ) -> tuple[Merit, tuple[StageTile, ...]]:
     """Return the least merit and the tiles of the ``depth`` innermost stages, from the array outward."""
-    best: tuple[Merit, tuple[StageTile, ...]] = (), ()
-    for option in _options(search, depth - 1, outer, level_bytes) if depth else ():
-        if best[0] and option.bound >= best[0]:
+    if not depth:
+        return (), ()
+    index = depth - 1
+    stage, limit = search.stages[index]
+    if limit == LevelTile(level=limit.level):
+        cuts = stage_cuts(search.problem, outer, limit)
+        # A tile that is not cut further, where it fits, is nowhere smaller and costs no more than others.
+        if whole_fits(stage.rooms, cuts):
+            return _inside(search, index, _whole(search, index, outer, cuts, level_bytes))
+    tiles = _tiles(search, index, outer, level_bytes)
+    first = tiles.least()
+    best = _inside(search, index, tiles.option(first))
+    # At the innermost stage nothing can come on top of the bound.
+    for position in tiles.below(best[0]) if index else ():
+        if position == first:
+            continue
+        option = tiles.option(position)
+        if option.bound >= best[0]:
             break
-        # At the innermost stage nothing can come on top of the bound.
-        inner = (
-            _solve(search, depth - 1, option.pieces, option.level_bytes) if depth > 1 else (option.bound, ())
-        )
-        if not best[0] or inner[0] < best[0]:
-            best = inner[0], (*inner[1], option.tile)
+        found = _inside(search, index, option)
+        if found[0] < best[0]:
+            best = found
     return best
 
 
-def _options(search: _Search, index: int, outer: Pieces, level_bytes: np.ndarray) -> Iterator[_Option]:
-    """Yield the tiles of stage ``index``, the least bound first, then the fewest tiles.
+def _inside(search: _Search, index: int, option: _Option) -> tuple[Merit, tuple[StageTile, ...]]:
+    """Return the least merit with a tile of stage ``index`` chosen, and all tiles up to it."""
+    if not index:
+        return option.bound, (option.tile,)
+    merit, tiles = _solve(search, index, option.pieces, option.level_bytes)
+    return merit, (*tiles, option.tile)
 
-    A tile that is not cut further, where it fits, is nowhere smaller and nowhere costs more than others.
-    """
-    stage, limit = search.stages[index]
-    cuts = stage_cuts(search.problem, outer, limit)
-    free = limit == LevelTile(level=limit.level)
-    if free and whole_fits(stage, cuts):
-        yield _whole(search, index, outer, cuts, level_bytes)
-        return
-    grid = stage_grid(stage, limit, cuts)
-    orders = (limit.order,) if limit.order else ORDERS
-    times = crossings(limit.order, grid.pieces, outer) if limit.order else best_crossings(grid.pieces, outer)
-    crossing = _crossing(search.problem, stage, times, grid.reads, (len(orders), grid.count))
-    moved = least = _add(level_bytes, stage, crossing)
+
+def _tiles(search: _Search, index: int, outer: Pieces, level_bytes: np.ndarray) -> _Tiles:
+    """Return the tiles of stage ``index``, each bounded as if the inner memories were no obstacle."""
+    problem, (stage, limit) = search.problem, search.stages[index]
+    grid = stage_grid(problem, stage.rooms, limit, outer)
+    levels, orders = len(level_bytes), len(grid.orders)
+    moved = np.empty((levels, orders, grid.count))
+    moved[:] = level_bytes[:, None, None]
+    _add(moved, problem, stage, grid.times, grid.reads)
     m, n, k = grid.pieces
+    least = moved.copy() if index else moved
     for below, _ in search.stages[:index]:
-        inward = _crossing(search.problem, below, (n, m, k), grid.reads, (len(orders), grid.count))
-        least = _add(least, below, inward)
-    # A column per tile and order, what counts most in the last row.
-    merits = np.empty((len(least) + 2, least.shape[1]))
-    merits[0].reshape(len(orders), -1)[:] = m * n * k
+        _add(least, problem, below, (n, m, k), grid.reads)
+    merits = np.empty((levels + 2, orders, grid.count))
+    merits[0] = m * n * k
     merits[1:-1] = least
     merits[-1] = search.pace.cycles(search.pace.transfer_cycles(least))
-    for position in (np.lexsort(merits) if index else _first(merits)).tolist():
-        order, at = divmod(position, grid.count)
-        m_size, n_size, k_size = (int(size[at]) for size in grid.sizes)
-        yield _Option(
-            tile=StageTile(
-                order=orders[order],
-                m=m_size,
-                n=n_size,
-                k=k_size,
-                link_bytes=tuple(crossing[:, position].tolist()),
-            ),
-            bound=tuple(merits[:0:-1, position].tolist()),
-            pieces=(int(m[at]), int(n[at]), int(k[at])),
-            level_bytes=moved[:, position, None],
-        )
+    return _Tiles(problem, stage, grid, merits.reshape(levels + 2, -1), moved)
 
 
 def _whole(search: _Search, index: int, outer: Pieces, cuts: AllCuts, level_bytes: np.ndarray) -> _Option:
     """Return the tile of stage ``index`` that is as large as the one around it."""
     problem, (stage, _) = search.problem, search.stages[index]
-    times, reads = (outer[1], outer[0], outer[2]), cuts[0].reads[0]
-    crossing = np.array([link_bytes(problem, link, times, reads) for link in stage.links]).reshape(-1, 1)
-    moved = _add(level_bytes, stage, crossing)
+    times, reads = (outer[1], outer[0], outer[2]), float(cuts[0].reads[0])
+    moved = level_bytes.copy()
+    _add(moved, problem, stage, times, reads)
     cycles = search.pace.cycles(search.pace.transfer_cycles(moved))
     m, n, k = (int(cut.sizes[0]) for cut in cuts)
+    crossing = tuple([float(link_bytes(problem, link, times, reads)) for link in stage.links])
     return _Option(
-        tile=StageTile(order=ORDERS[0], m=m, n=n, k=k, link_bytes=tuple(crossing.ravel().tolist())),
-        bound=(float(cycles[0]), *moved[::-1, 0].tolist()),
+        tile=StageTile(order=ORDERS[0], m=m, n=n, k=k, link_bytes=crossing),
+        bound=(float(cycles), *moved[::-1].tolist()),
         pieces=outer,
         level_bytes=moved,
     )
 
 
-def _crossing(
-    problem: TileProblem, stage: Stage, times: Times, reads: np.ndarray, shape: tuple[int, int]
-) -> np.ndarray:
-    """Return the bytes that cross every link of a stage in all orders and tiles (``shape``), flat."""
-    crossing = np.empty((len(stage.links), *shape))
-    for of_link, link in zip(crossing, stage.links, strict=True):
-        of_link[:] = link_bytes(problem, link, times, reads)
-    return crossing.reshape(len(stage.links), shape[0] * shape[1])
-
-
-def _add(level_bytes: np.ndarray, stage: Stage, crossing: np.ndarray) -> np.ndarray:
-    """Return the bytes of every memory with those of a stage's links, which count at both ends."""
-    moved = level_bytes + np.zeros(crossing.shape[1])
-    for link, of_link in zip(stage.links, crossing, strict=True):
-        moved[link.source] += of_link
-        moved[link.target] += of_link
-    return moved
-
-
-def _first(merits: np.ndarray) -> np.ndarray:
-    """Return the number of the least column, the last row counting most."""
-    among = np.flatnonzero(merits[-1] == merits[-1].min())
-    for row in merits[-2::-1]:
-        if len(among) == 1:
-            break
-        left = row[among]
-        among = among[left == left.min()]
-    return among[:1]
+def _add(moved: np.ndarray, problem: TileProblem, stage: Stage, times: Times, reads: Any) -> None:
+    """Add what crosses a stage's links, which counts at both ends, to the bytes of every memory."""
+    for link in stage.links:
+        crossing = link_bytes(problem, link, times, reads)
+        moved[link.source] += crossing
+        moved[link.target] += crossing

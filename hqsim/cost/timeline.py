@@ -7,12 +7,16 @@ first fill (serial ones one after the other), a double-buffered memory from the 
 memory at the layer's end, where its transfer is exposed.
 
 Times are whole nanoseconds, written in microseconds as the format asks; both ends of a slice are
-rounded, so neighbours neither overlap nor leave a gap.
+rounded, so neighbours neither overlap nor leave a gap. Perfetto's importer cuts off what ``microseconds *
+1000`` has behind the point, finds the name of a thread by its number alone, and gives every process a main
+thread of the process' number; its viewer hides number 0. So times are a hair above what the cut needs, and
+numbers start at 1 and are unique in a file, the first track of a process having that of the process.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Iterator, Sequence
 from itertools import groupby
@@ -30,10 +34,11 @@ LAYERS = "layers"
 def step_timeline(estimates: Sequence[Estimate]) -> dict[str, Any]:
     """Return the first step of every estimate as one trace, a process each, in the order given."""
     events: list[Event] = []
-    for process, estimate in enumerate(estimates, start=1):
+    process = 1
+    for estimate in estimates:
         hardware = estimate.hardware
-        tracks = _tracks(hardware)
-        events.append(_metadata("process_name", process, 0, {"name": hardware.name}))
+        tracks = _tracks(hardware, first=process)
+        events.append(_metadata("process_name", process, process, {"name": hardware.name}))
         for track, thread in tracks.items():
             events.append(_metadata("thread_name", process, thread, {"name": track}))
             events.append(_metadata("thread_sort_index", process, thread, {"sort_index": thread}))
@@ -41,6 +46,7 @@ def step_timeline(estimates: Sequence[Estimate]) -> dict[str, Any]:
             events.append(
                 _slice(hardware, name, start, end, arguments) | {"pid": process, "tid": tracks[track]}
             )
+        process += len(tracks)
     return {"displayTimeUnit": "ns", "traceEvents": events}
 
 
@@ -55,22 +61,28 @@ def _metadata(kind: str, process: int, thread: int, arguments: Event) -> Event:
     return {"ph": "M", "name": kind, "pid": process, "tid": thread, "args": arguments}
 
 
-def _tracks(hardware: Hardware) -> dict[str, int]:
-    """Thread numbers by track name, in the order in which they are drawn."""
+def _tracks(hardware: Hardware, *, first: int) -> dict[str, int]:
+    """Thread numbers from ``first`` by track name, in the order in which they are drawn."""
     units = [unit.name for unit in hardware.matrix]
     transform = ["hadamard"] if hardware.hadamard else []
     requantize = ["requantize"] if hardware.requantize_per_cycle else []
     levels = [level.name for level in hardware.levels]
     names = [LAYERS, *units, *transform, "vector", *requantize, *levels]
-    return {name: thread for thread, name in enumerate(names)}
+    return {name: thread for thread, name in enumerate(names, start=first)}
 
 
 def _slice(hardware: Hardware, name: str, start: int, end: int, arguments: Event) -> Event:
     """Complete event from cycle ``start`` to ``end``; arguments that are None are left out."""
     start_ns, end_ns = (round(cycle * 1e9 / hardware.clock_hz) for cycle in (start, end))
-    times = {"ts": start_ns / 1000, "dur": (end_ns - start_ns) / 1000}
+    times = {"ts": _microseconds(start_ns), "dur": _microseconds(end_ns - start_ns)}
     known = {key: value for key, value in arguments.items() if value is not None}
     return {"ph": "X", "name": name, **times, "args": known}
+
+
+def _microseconds(nanoseconds: int) -> float:
+    """Return microseconds whose thousandfold, cut off, is ``nanoseconds``."""
+    microseconds = nanoseconds / 1000
+    return microseconds if int(microseconds * 1000) == nanoseconds else math.nextafter(microseconds, math.inf)
 
 
 def _slices(estimate: Estimate) -> Iterator[tuple[str, str, int, int, Event]]:

@@ -1,7 +1,15 @@
 """One graph, many readers: types, capture from torch, live ranges."""
 
 from hqsim.graph.graph import Graph, Node, TensorType
-from hqsim.graph.record import ConvWork, HadamardWork, LayerRecord, MatrixWork, TensorUse, Variant
+from hqsim.graph.record import (
+    ConvWork,
+    HadamardWork,
+    LayerRecord,
+    MatrixWork,
+    ParityTerm,
+    TensorUse,
+    Variant,
+)
 
 __all__ = [
     "ConvWork",
@@ -10,6 +18,7 @@ __all__ = [
     "LayerRecord",
     "MatrixWork",
     "Node",
+    "ParityTerm",
     "TensorType",
     "TensorUse",
     "Variant",

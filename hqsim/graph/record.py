@@ -90,15 +90,36 @@ class HadamardWork:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ParityTerm:
+    """The second product of a layer realised by parity: one bit per block times the weights that it meets.
+
+    ``matrix`` is what the multipliers see of it: its first operand are the bits. With ``block_sums`` the
+    second one are sums of weights, stored beside the layer's weights; else it is the weights themselves.
+    """
+
+    matrix: MatrixWork
+    block_sums: bool
+
+    @property
+    def weight_bytes(self) -> float:
+        """Stored bytes of the block sums."""
+        work = self.matrix
+        return work.n * work.k * work.count * work.w_storage_bits / 8 if self.block_sums else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Variant:
-    """Another realisation of a layer's single Hadamard that gives the same sums: what it changes."""
+    """A realisation of a layer's single Hadamard: what is its own beside others that give the same sums.
+
+    Its weights have the storage width of ``matrix``.
+    """
 
     matrix: MatrixWork
     hadamard: tuple[HadamardWork, ...]
-    weights: TensorUse | None
     vector: Mapping[str, int]
     table_bytes: float
     table_bytes_all_steps: float
+    parity: ParityTerm | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +132,8 @@ class LayerRecord:
     zero-point, bias and look-up tables that this layer reads in one step; ``table_bytes_all_steps``
     what the whole per-timestep table takes in memory. ``realisation`` says how the layer's transform is
     executed: ``runtime``, ``fold``, ``parity`` or ``double``, None without one; ``variants`` are the other
-    realisations that give the same codes, by name.
+    realisations that give the same codes, by name. ``parity`` is the second product of a layer realised by
+    parity.
     """
 
     name: str
@@ -127,8 +149,20 @@ class LayerRecord:
     table_bytes_all_steps: float = 0.0
     realisation: str | None = None
     variants: Mapping[str, Variant] = field(default_factory=dict)
+    parity: ParityTerm | None = None
 
     @property
     def macs(self) -> int:
-        """Multiply-accumulates (0 for a layer without a matrix product)."""
+        """Multiply-accumulates of the model as published (0 for a layer without a matrix product)."""
         return self.matrix.macs if self.matrix else 0
+
+    @property
+    def parity_macs(self) -> int:
+        """Multiply-accumulates of the parity term, which come on top of ``macs``."""
+        return self.parity.matrix.macs if self.parity else 0
+
+    @property
+    def weight_bytes(self) -> float:
+        """Stored bytes of the weights, block sums included."""
+        own = self.weights.size_bytes if self.weights else 0.0
+        return own + self.parity.weight_bytes if self.parity else own

@@ -5,8 +5,6 @@ A mean stays in the range of its input, so the format stays and nothing saturate
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from hqsim.numerics import shift_round_half_up
@@ -58,5 +56,5 @@ class AveragePool(Operator):
 
     def record(self, node, context):
         """One addition per pixel that is read."""
-        record = self.vector_record(node, context)
-        return replace(record, vector={"add": record.output.elements * node.integer("factor") ** 2})
+        elements = context.use(node.name).elements * node.integer("factor") ** 2
+        return self.vector_record(node, context, vector={"add": elements})

@@ -47,7 +47,7 @@ class Preparation:
 class WorkContext:
     """What a layer record needs beyond the node: the graph, formats (widths), the batch.
 
-    ``works`` remembers the work of products by shape: a UNet repeats its layers.
+    ``works`` remembers the work of products by shape (a UNet repeats its layers), ``uses`` every tensor.
     """
 
     graph: Graph
@@ -56,6 +56,7 @@ class WorkContext:
     accumulator_bits: Mapping[str, int]
     table_steps: int = 1
     works: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
+    uses: dict[str, TensorUse] = field(default_factory=dict, compare=False, repr=False)
 
     def entries(self, node: Node) -> int:
         """Entries of the timestep tables of a quantizer, or of a product.
@@ -68,6 +69,12 @@ class WorkContext:
 
     def use(self, name: str) -> TensorUse:
         """The tensor ``name`` as memories hold it; a view is the tensor that it looks at."""
+        known = self.uses.get(name)
+        if known is None:
+            known = self.uses[name] = self._use(name)
+        return known
+
+    def _use(self, name: str) -> TensorUse:
         from hqsim.ops import OPERATORS
 
         elements = self.graph[name].type.elements * self.batch
@@ -128,18 +135,14 @@ class Operator:
         """Return what the node costs, or None for a view."""
         return None if self.is_view else self.vector_record(node, context)
 
-    def vector_record(self, node: Node, context: WorkContext) -> LayerRecord:
-        """Return the record of a node with vector work only."""
+    def vector_record(self, node: Node, context: WorkContext, **work: Any) -> LayerRecord:
+        """Return the record of a node: its tensors, its vector work, and whatever ``work`` says instead."""
         output = context.use(node.name)
-        vector = {self.vector_kind: output.elements} if self.vector_kind else {}
-        return LayerRecord(
-            name=node.name,
-            op=node.op,
-            module=node.module,
-            inputs=tuple(context.use(name) for name in node.inputs),
-            output=output,
-            vector=vector,
-        )
+        if "vector" not in work:
+            work["vector"] = {self.vector_kind: output.elements} if self.vector_kind else {}
+        if "inputs" not in work:
+            work["inputs"] = tuple([context.use(name) for name in node.inputs])
+        return LayerRecord(name=node.name, op=node.op, module=node.module, output=output, **work)
 
 
 def exact_clamp(values: np.ndarray, output: Format) -> Result:

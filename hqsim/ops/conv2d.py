@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from hqsim.graph import ConvWork
-from hqsim.ops.fused import Window, layer_sums, pack_segment
+from hqsim.ops.fused import Window, distinct_windows, layer_sums, pack_segment
 from hqsim.ops.multiply import Multiply
 from hqsim.ops.sums import groups_of
 
@@ -136,20 +136,12 @@ class Conv2d(Multiply):
             batch=context.batch,
         )
 
-    def parity_terms(self, node, transform, context):
-        """Along channels one term per tap and block, along the width one per row of taps and block met."""
-        m, n, k, count = self.matrix_work(node, context)
-        if transform.axis == "channel":
-            return m * n * count * (k // transform.size)
-        _, _, kw = node.attributes["kernel"]
-        columns = node.type.shape[2]
-        left, width = node.attributes["padding"][1], context.graph[node.inputs[0]].type.shape[2]
-        starts = [column * node.attributes["stride"] - left for column in range(columns)]
-        blocks = sum(
-            len({tap // transform.size for tap in range(start, start + kw) if 0 <= tap < width})
-            for start in starts
-        )
-        return m // columns * blocks * n * count * (k // kw)
+    def parity_rows(self, node, transform, context):
+        """Of every row of pixels the columns whose windows meet different pieces of blocks."""
+        _, height, width = context.graph[node.inputs[0]].type.shape
+        window = self.window(node, np.empty((0, height, width)))
+        columns, _ = distinct_windows(window, width // transform.size, transform.size)
+        return context.batch * node.type.shape[1] * len(columns)
 
     @staticmethod
     def _padded(node, operand):

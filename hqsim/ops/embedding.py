@@ -37,10 +37,11 @@ class _Lookup(Operator):
 
     def record(self, node, context):
         """One row read per step; the table of all rows stays in memory."""
-        record = self.vector_record(node, context)
-        size = node.type.elements * record.output.bits / 8
+        size = node.type.elements * context.use(node.name).bits / 8
         rows = node.attributes["rows"]
-        return replace(record, inputs=(), table_bytes=size, table_bytes_all_steps=size * rows)
+        return self.vector_record(
+            node, context, inputs=(), table_bytes=size, table_bytes_all_steps=size * rows
+        )
 
 
 class TimestepEmbedding(_Lookup):

@@ -262,7 +262,7 @@ def _parity_sums(
     """
     from hqsim.kernels.product import multiply_codes
 
-    columns, half_of = _distinct_windows(window, bits.shape[2], size)
+    columns, half_of = distinct_windows(window, bits.shape[2], size)
     arguments = _arguments(bits, packed.panels, window, 0, 0, columns=columns, repeat=size.bit_length() - 1)
     sums = np.empty((1, bits.shape[0] * window.output[0] * len(columns), packed.panels.outputs), np.int32)
     nothing = np.zeros(packed.panels.outputs, np.int64)
@@ -273,7 +273,7 @@ def _parity_sums(
 
 
 @lru_cache(maxsize=256)
-def _distinct_windows(window: Window, blocks: int, size: int) -> tuple[np.ndarray, np.ndarray]:
+def distinct_windows(window: Window, blocks: int, size: int) -> tuple[np.ndarray, np.ndarray]:
     """Return output columns whose windows meet different pieces of the blocks of ``size`` pixels.
 
     And which of them each output column is like: a window meets few different pieces.

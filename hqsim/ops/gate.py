@@ -8,7 +8,6 @@ on the layer.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -109,10 +108,12 @@ class Gate(Operator):
 
     def record(self, node, context):
         """One activation per element and the knots, or one read of the full table."""
-        record = self.vector_record(node, context)
-        bits = record.inputs[0].bits
+        bits, output = context.use(node.inputs[0]).bits, context.use(node.name)
         if bits <= FULL_TABLE_BITS:
-            size = 2.0**bits * record.output.bits / 8
-            vector = {"table": record.output.elements}
-            return replace(record, vector=vector, table_bytes=size, table_bytes_all_steps=size)
-        return replace(record, table_bytes=513 * 3.0, table_bytes_all_steps=513 * 3.0)
+            size = 2.0**bits * output.bits / 8
+            vector = {"table": output.elements}
+            return self.vector_record(
+                node, context, vector=vector, table_bytes=size, table_bytes_all_steps=size
+            )
+        size = 513 * 3.0
+        return self.vector_record(node, context, table_bytes=size, table_bytes_all_steps=size)

@@ -66,8 +66,3 @@ class Linear(Multiply):
         k = sum(context.graph[name].type.shape[-1] for name in node.inputs)
         n = node.type.shape[-1]
         return node.type.elements // n * context.batch, n, k, 1
-
-    def parity_terms(self, node, transform, context):
-        """One term per block of inputs."""
-        m, n, k, _ = self.matrix_work(node, context)
-        return m * n * (k // transform.size)

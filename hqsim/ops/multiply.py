@@ -10,13 +10,19 @@ finer than one accumulator step at low widths.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
 
 from hqsim.errors import NumericsError
-from hqsim.graph import ConvWork, HadamardWork, LayerRecord, MatrixWork, Node, TensorUse, Variant
+from hqsim.graph import (
+    ConvWork,
+    LayerRecord,
+    MatrixWork,
+    Node,
+    TensorUse,
+    Variant,
+)
 from hqsim.numerics import (
     AccumulatorBound,
     Format,
@@ -32,6 +38,7 @@ from hqsim.ops.accumulator import accumulator_of
 from hqsim.ops.base import Arrays, Preparation, Result, WorkContext, exact_clamp
 from hqsim.ops.fused import Finished, PackedLayer, Rescale, Window, multiply_layer, pack_layer
 from hqsim.ops.operand import operand_dtype
+from hqsim.ops.parity import parity_term
 from hqsim.ops.quantize import FACTOR_BYTES, dense_transform, hadamard_work, transform_of
 from hqsim.ops.realisation import (
     alternatives,
@@ -66,8 +73,8 @@ class Multiply(Summing):
         """Return the convolution behind the product, None when it is none."""
         return None
 
-    def parity_terms(self, node: Node, transform: Transform, context: WorkContext) -> int:
-        """Return the additions of the parity term: one per output and block that its weights meet."""
+    def parity_rows(self, node: Node, transform: Transform, context: WorkContext) -> int:
+        """Return the rows of a parity term along the width: the windows that meet different blocks."""
         raise NotImplementedError(self.name)
 
     def transformed_weight(self, node: Node, weight: np.ndarray) -> np.ndarray:
@@ -247,48 +254,38 @@ class Multiply(Summing):
 
     def record(self, node: Node, context: WorkContext) -> LayerRecord:
         """Return the layer's work as it is realised, and that of its other realisations beside it."""
-        own, works = realisation_of(node), self._works(node, context)
-        work = works[own]
-        variants = {
-            name: Variant(
-                matrix=other.matrix,
-                hadamard=other.hadamard,
-                weights=_weights(node, other.matrix),
-                vector=other.vector,
-                table_bytes=other.table_bytes(1),
-                table_bytes_all_steps=other.table_bytes(context.entries(node)),
-            )
-            for name, other in works.items()
-            if name is not None and name != own
-        }
-        return replace(
-            self.vector_record(node, context),
-            weights=_weights(node, work.matrix),
-            matrix=work.matrix,
-            hadamard=work.hadamard,
-            vector=work.vector,
-            realisation=own,
+        own, variants = self._variants(node, context)
+        return self.vector_record(
+            node,
+            context,
+            weights=_weights(node, own.matrix),
+            matrix=own.matrix,
+            hadamard=own.hadamard,
+            vector=own.vector,
+            realisation=realisation_of(node),
             variants=variants,
-            table_bytes=work.table_bytes(1),
-            table_bytes_all_steps=work.table_bytes(context.entries(node)),
+            parity=own.parity,
+            table_bytes=own.table_bytes,
+            table_bytes_all_steps=own.table_bytes_all_steps,
         )
 
-    def _works(self, node: Node, context: WorkContext) -> Mapping[str | None, _Work]:
-        """Work by realisation, the layer's own among them; layers that differ in names alone share it."""
+    def _variants(self, node: Node, context: WorkContext) -> tuple[Variant, Mapping[str, Variant]]:
+        """The layer's work, and its other realisations'; layers that differ in names alone share it."""
         key = (
             node.op,
             node.type,
             tuple(node.attributes.items()),
             tuple((context.graph[name].type, context.formats[name]) for name in node.inputs),
             context.accumulator_bits.get(node.name),
+            context.entries(node),
         )
         if key not in context.works:
-            nodes = {realisation_of(node): node} | {name: realised(node, name) for name in alternatives(node)}
-            context.works[key] = {name: self._work(other, context) for name, other in nodes.items()}
+            others = {name: self._work(realised(node, name), context) for name in alternatives(node)}
+            context.works[key] = self._work(node, context), others
         return context.works[key]
 
-    def _work(self, node: Node, context: WorkContext) -> _Work:
-        """Inverse blocks, products, one requantization per output and segment, tables.
+    def _work(self, node: Node, context: WorkContext) -> Variant:
+        """Inverse blocks, products, the parity term, one requantization per output and segment, tables.
 
         A proved accumulator width holds for every realisation: their sums are the same.
         """
@@ -315,44 +312,34 @@ class Multiply(Summing):
             w_bits = operands[1].bits
             worst = reaches[0] * k * reaches[1]
         bits = context.accumulator_bits.get(node.name, signed_bits(-worst, worst))
-        vector = {"requantize": node.type.elements * context.batch * segments}
-        if transform and has_parity(node):
-            vector["add"] = self.parity_terms(node, transform, context)
         elements = sum(type_.elements for type_ in types) * context.batch
-        return _Work(
-            matrix=MatrixWork(
-                m=m,
-                n=n,
-                k=k,
-                count=count,
-                a_storage_bits=operands[0].bits,
-                w_storage_bits=w_bits,
-                a_multiplier_bits=multiplier_bits(node, operands),
-                w_multiplier_bits=w_bits,
-                accumulator_bits=min(bits, accumulator.bits) if accumulator else bits,
-                segments=segments,
-                conv=self.conv_work(node, context),
-            ),
-            hadamard=hadamard_work(node, elements, "inverse") if inverse else (),
-            vector=vector,
-            shared_bytes=WORD_BYTES * channels,
-            step_bytes=step_bytes * channels,
+        matrix = MatrixWork(
+            m=m,
+            n=n,
+            k=k,
+            count=count,
+            a_storage_bits=operands[0].bits,
+            w_storage_bits=w_bits,
+            a_multiplier_bits=multiplier_bits(node, operands),
+            w_multiplier_bits=w_bits,
+            accumulator_bits=min(bits, accumulator.bits) if accumulator else bits,
+            segments=segments,
+            conv=self.conv_work(node, context),
         )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Work:
-    """What one realisation of a product takes: its tables have bytes that all timesteps share and others."""
-
-    matrix: MatrixWork
-    hadamard: tuple[HadamardWork, ...]
-    vector: Mapping[str, int]
-    shared_bytes: float
-    step_bytes: float
-
-    def table_bytes(self, steps: int) -> float:
-        """Return the bytes of the tables of ``steps`` steps."""
-        return self.shared_bytes + self.step_bytes * steps
+        parity = None
+        if transform and has_parity(node):
+            rows = self.parity_rows(node, transform, context) if transform.axis == "width" else None
+            parity = parity_term(node, matrix, transform, rows)
+        # Biases serve all timesteps.
+        shared_bytes, step_bytes = WORD_BYTES * channels, step_bytes * channels
+        return Variant(
+            matrix=matrix,
+            hadamard=hadamard_work(node, elements, "inverse") if inverse else (),
+            vector={"requantize": node.type.elements * context.batch * segments},
+            table_bytes=shared_bytes + step_bytes,
+            table_bytes_all_steps=shared_bytes + step_bytes * context.entries(node),
+            parity=parity,
+        )
 
 
 def _weights(node: Node, matrix: MatrixWork) -> TensorUse | None:

@@ -6,8 +6,6 @@ The constant is a number (``1 + scale`` of an adaptive norm) or a table (a posit
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from hqsim.errors import NumericsError
@@ -87,6 +85,5 @@ class Offset(Operator):
 
     def record(self, node, context):
         """One rescale per element; a table of constants is read once per step."""
-        record = self.vector_record(node, context)
         size = 4.0 * (node.type.elements if "table" in node.parameters else 1)
-        return replace(record, table_bytes=size, table_bytes_all_steps=size)
+        return self.vector_record(node, context, table_bytes=size, table_bytes_all_steps=size)

@@ -5,8 +5,6 @@ The second operand may be repeated: ``[c, 1, 1]`` over pixels, ``[1, c]`` over t
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from hqsim.numerics import shift_round_half_up
@@ -52,6 +50,5 @@ class Product(Operator):
 
     def record(self, node, context):
         """One product and one rescale per element."""
-        record = self.vector_record(node, context)
-        elements = record.output.elements
-        return replace(record, vector={"multiply": elements, "rescale": elements})
+        elements = context.use(node.name).elements
+        return self.vector_record(node, context, vector={"multiply": elements, "rescale": elements})

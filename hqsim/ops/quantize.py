@@ -7,7 +7,6 @@ codes) are one per calibrated timestep.
 
 from __future__ import annotations
 
-from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -189,14 +188,14 @@ class Quantize(Operator):
 
     def record(self, node, context):
         """Forward blocks, one requantization per element, a factor (and a zero-point) per timestep."""
-        record = self.vector_record(node, context)
-        elements = record.output.elements
+        output = context.use(node.name)
         symmetric = node.attributes.get("symmetric", True)
-        table_bytes = FACTOR_BYTES if symmetric else FACTOR_BYTES + record.output.bits / 8
-        return replace(
-            record,
-            vector={"requantize": elements},
-            hadamard=hadamard_work(node, elements, "forward"),
+        table_bytes = FACTOR_BYTES if symmetric else FACTOR_BYTES + output.bits / 8
+        return self.vector_record(
+            node,
+            context,
+            vector={"requantize": output.elements},
+            hadamard=hadamard_work(node, output.elements, "forward"),
             table_bytes=table_bytes,
             table_bytes_all_steps=table_bytes * context.entries(node),
         )

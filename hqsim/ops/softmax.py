@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from hqsim.numerics import Format, round_half_up, shift_round_half_up
@@ -72,4 +70,4 @@ class Softmax(Operator):
     def record(self, node, context):
         """One softmax operation per element and both tables."""
         size = 2 * 256 * 3.0
-        return replace(self.vector_record(node, context), table_bytes=size, table_bytes_all_steps=size)
+        return self.vector_record(node, context, table_bytes=size, table_bytes_all_steps=size)

@@ -18,7 +18,15 @@ from hqsim.cost.machine import (
     VectorUnit,
     WidthEnergy,
 )
-from hqsim.graph.record import ConvWork, HadamardWork, LayerRecord, MatrixWork, TensorUse, Variant
+from hqsim.graph.record import (
+    ConvWork,
+    HadamardWork,
+    LayerRecord,
+    MatrixWork,
+    ParityTerm,
+    TensorUse,
+    Variant,
+)
 
 
 def quantity(value: float, *, assumed: bool = False) -> Quantity:
@@ -206,7 +214,7 @@ def with_variants(record: LayerRecord) -> LayerRecord:
     """A layer of :func:`linear` that may also fold its transform, or run by parity.
 
     Folded weights are ``order`` bits wider and meet the stored codes; by parity the operand is a bit
-    narrower and one addition per output corrects it.
+    narrower, and a second product takes a bit and a sum of weights per block.
     """
     work = record.matrix
     assert work is not None and record.weights is not None
@@ -216,11 +224,18 @@ def with_variants(record: LayerRecord) -> LayerRecord:
         work, a_multiplier_bits=work.a_storage_bits, w_storage_bits=w_bits, w_multiplier_bits=w_bits
     )
     halved = dataclasses.replace(work, a_multiplier_bits=work.a_multiplier_bits - 1)
+    term = dataclasses.replace(
+        work,
+        k=work.k >> order,
+        a_storage_bits=1,
+        a_multiplier_bits=1,
+        w_storage_bits=w_bits,
+        w_multiplier_bits=w_bits,
+    )
     variants = {
         "fold": Variant(
             matrix=folded,
             hadamard=(),
-            weights=dataclasses.replace(record.weights, bits=w_bits),
             vector=record.vector,
             table_bytes=record.table_bytes,
             table_bytes_all_steps=record.table_bytes_all_steps,
@@ -228,10 +243,10 @@ def with_variants(record: LayerRecord) -> LayerRecord:
         "parity": Variant(
             matrix=halved,
             hadamard=record.hadamard,
-            weights=record.weights,
-            vector={**record.vector, "add": record.output.elements},
+            vector=record.vector,
             table_bytes=record.table_bytes + 2.0,
             table_bytes_all_steps=record.table_bytes_all_steps + 40.0,
+            parity=ParityTerm(matrix=term, block_sums=True),
         ),
     }
     return dataclasses.replace(record, variants=variants)

@@ -7,6 +7,7 @@ import pytest
 from hqsim.cost import estimate_records
 from hqsim.cost.mapping import LayerMapping, MappingRule, MappingRules
 from hqsim.errors import InputError, UnsupportedError
+from hqsim.graph.record import ParityTerm
 from tests.cost.builders import (
     elementwise,
     linear,
@@ -40,23 +41,43 @@ def run(record, hardware, **options):
 WIDE = with_variants(linear(m=8, k=32, order=5))
 FOLDS = 16 * 2  # of 32 x 4 weights on 2 x 2 cells
 PASS = FOLDS * (8 + 4 + 2 - 2)
+# [8, 1] x [1, 4] with block sums of 9 bits, two passes on 8 x 8 bits.
+TERM = 2 * 2 * (8 + 4 + 2 - 2)
 
 
 def test_parity_spares_a_pass_where_the_unit_has_it():
     unit = transform_unit(orders=(5,), stages=5, parity=True, lanes=1000)
     cost = run(WIDE, unbound(hadamard=unit))
-    assert (cost.realisation, cost.matrix_cycles, cost.multiplier_bits_a) == ("parity", PASS, 8)
-    # 32 requantizations of 3 cycles and 32 parity additions of 1 on 2 lanes.
-    assert cost.vector_cycles == 64
+    assert (cost.realisation, cost.matrix_cycles, cost.multiplier_bits_a) == ("parity", PASS + TERM, 8)
+    assert (cost.macs, cost.parity_macs) == (8 * 32 * 4, 8 * 4)
+    assert cost.vector_cycles == 32 * 3 / 2
     without = run(WIDE, unbound(hadamard=dataclasses.replace(unit, parity=False)))
     assert (without.multiplier_passes, without.matrix_cycles) == (2, 2 * PASS)
+
+
+def test_a_parity_term_with_the_layers_weights_is_more_rows_of_its_product():
+    def along_the_width(record):
+        variant = record.variants["parity"]
+        term = dataclasses.replace(variant.matrix, m=2, a_storage_bits=1, a_multiplier_bits=1)
+        variant = dataclasses.replace(variant, parity=ParityTerm(matrix=term, block_sums=False))
+        return dataclasses.replace(record, variants={"parity": variant})
+
+    record = along_the_width(with_variants(linear()))
+    # [3, 4] x [4, 4]: 4 folds of 3 + 4 + 2 - 2 cycles; two rows more in each fold, no weights loaded again.
+    cost = run(record, unbound(hadamard=None), realisation="parity")
+    assert (cost.matrix_cycles, cost.parity_macs) == (4 * (7 + 2), 2 * 4 * 4)
+    # A depth of 16 takes 16 folds. The term alone, of 4 bits at four times the rate, takes 4 folds of 2 + 4.
+    fast = matrix_unit(native=native((8, 8), (4, 4, 4.0)))
+    deep = along_the_width(with_variants(linear(k=16)))
+    cost = run(deep, unbound(matrix=(fast,), hadamard=None), realisation="parity")
+    assert cost.matrix_cycles == 16 * 7 + 4 * 6
 
 
 def test_the_vector_unit_gives_parity():
     cost = run(WIDE, unbound(hadamard=None), realisation="parity")
     assert cost.realisation == "parity"
-    # 8 blocks of 5 * 32 additions beside requantization and parity terms, on 2 lanes.
-    assert cost.vector_cycles == (8 * 5 * 32 + 32 * 3 + 32) / 2
+    # 8 blocks of 5 * 32 additions beside requantization, on 2 lanes.
+    assert cost.vector_cycles == (8 * 5 * 32 + 32 * 3) / 2
 
 
 def test_folding_wins_where_the_multipliers_take_the_folded_weight():

@@ -10,13 +10,15 @@ import dataclasses
 from unittest.mock import patch
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given, reject, settings
 from hypothesis import strategies as st
 
 from hqsim.cost import estimate_records
 from hqsim.cost.energy import PARTS
 from hqsim.cost.geometry import BitComposable, DotProduct, RowStationary, Systolic, TensorCore
 from hqsim.cost.machine import OPERAND_KINDS, VectorUnit
+from hqsim.cost.mapping import MappingRule, MappingRules
+from hqsim.errors import UnsupportedError
 from hqsim.graph.record import HadamardWork, LayerRecord, MatrixWork, TensorUse
 from tests.cost.builders import (
     convolution,
@@ -152,8 +154,9 @@ def networks(draw):
                 f"l{index}",
                 channels=draw(st.integers(1, 8)),
                 filters=draw(st.integers(1, 8)),
-                size=draw(st.integers(3, 6)),
+                size=draw(st.integers(3, 13)),
                 kernel=draw(st.sampled_from([1, 3])),
+                batch=draw(st.integers(1, 3)),
                 bits=draw(st.integers(2, 8)),
                 source=draw(pick),
             )
@@ -190,11 +193,16 @@ def widen(record, extra):
     )  # fmt: skip
 
 
-def without_folding(records):
-    """The same layers without the one variant that changes the size of the weights."""
+def of_equal_weights(records):
+    """The same layers without what changes the size of the weights: folding, and block sums of parity."""
     return [
         dataclasses.replace(
-            record, variants={name: v for name, v in record.variants.items() if name != "fold"}
+            record,
+            variants={
+                name: dataclasses.replace(v, parity=dataclasses.replace(v.parity, block_sums=False))
+                for name, v in record.variants.items()
+                if name == "parity"
+            },
         )
         for record in records
     ]
@@ -263,17 +271,30 @@ def test_traffic_is_at_least_compulsory(hardware, records):
 @given(machines(), networks(), st.sampled_from(["best", "as_lowered", "fold"]))
 def test_layers_of_one_shape_cost_the_same_as_each_alone(hardware, records, policy):
     shared = estimate_records(records, hardware, realisation=policy)
-    with patch("hqsim.cost.pricing.shape_of", new=lambda record: record.name):
+    with patch("hqsim.cost.workload.shape_of", new=lambda record: record.name):
         alone = estimate_records(records, hardware, realisation=policy)
     assert shared.costs == alone.costs
     assert shared.warm_costs == alone.warm_costs
+
+
+@settings(max_examples=100, deadline=None)
+@given(machines(), networks(), st.sampled_from(["best", "as_lowered", "fold", "parity"]))
+def test_a_mapping_given_back_gives_the_same_costs(hardware, records, policy):
+    """Every layer's own unit, dataflow, realisation and tiles are accepted, and cost what they cost."""
+    try:
+        chosen = estimate_records(records, hardware, realisation=policy)
+    except UnsupportedError:
+        reject()
+    rules = tuple(MappingRule(match=cost.name, mapping=cost.mapping) for cost in chosen.costs)
+    again = estimate_records(records, hardware, mapping=MappingRules(source="chosen", rules=rules))
+    assert again.costs == chosen.costs
 
 
 @settings(max_examples=60, deadline=None)
 @given(machines(), networks())
 def test_the_choice_is_the_fastest_realisation(hardware, records):
     """Layer by layer, as long as no weights change their size: then all plans of the memory are the same."""
-    records = without_folding(records)
+    records = of_equal_weights(records)
     best = estimate_records(records, hardware).costs
     lowered = estimate_records(records, hardware, realisation="as_lowered").costs
     for chosen, plain in zip(best, lowered, strict=True):
@@ -287,7 +308,7 @@ def test_more_bandwidth_is_never_slower(hardware, records, which, factor):
     index = which % len(levels)
     levels[index] = dataclasses.replace(levels[index], bytes_per_cycle=levels[index].bytes_per_cycle * factor)
     faster = dataclasses.replace(hardware, on_chip=tuple(levels[:-1]), dram=levels[-1])
-    for policy, layers in (("as_lowered", records), ("fold", records), ("best", without_folding(records))):
+    for policy, layers in (("as_lowered", records), ("fold", records), ("best", of_equal_weights(records))):
         before = estimate_records(layers, hardware, realisation=policy).costs
         after = estimate_records(layers, faster, realisation=policy).costs
         assert all(new.cycles <= old.cycles for old, new in zip(before, after, strict=True))

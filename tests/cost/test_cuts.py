@@ -38,10 +38,26 @@ def test_pieces_lie_inside_the_outer_ones(length, coarse, more):
 
 
 @given(st.integers(1, 60), st.integers(1, 60))
-def test_a_limit_takes_the_fewest_equal_pieces(length, limit):
+def test_any_other_limit_takes_the_fewest_equal_pieces(length, limit):
     (parts,), (size,) = plain_cuts(length, 1, limit).parts, plain_cuts(length, 1, limit).sizes
     assert size <= limit
-    assert parts == 1 or -(-length // (parts - 1)) > limit
+    free = plain_cuts(length, 1)
+    if limit in free.sizes:
+        assert parts == free.parts[free.sizes == limit]
+    else:
+        assert parts == 1 or -(-length // (parts - 1)) > limit
+
+
+@given(st.integers(1, 40), st.integers(1, 40), st.integers(1, 3), st.integers(0, 6), st.integers(0, 20))
+def test_the_size_of_a_way_as_a_limit_is_that_way(height, width, batch, coarse, more):
+    shape = conv(in_h=height, in_w=width, out_h=height, out_w=width, batch=batch)
+    for cut in (lambda *of: pixel_cuts(shape, *of), lambda *of: plain_cuts(height * width, *of)):
+        outer = int(cut(1).parts[: coarse + 1][-1])
+        free = cut(outer)
+        way = min(more, len(free.parts) - 1)
+        limited = cut(outer, int(free.sizes[way]))
+        for field in ("parts", "sizes", "reads", "footprint"):
+            assert getattr(limited, field).tolist() == [getattr(free, field)[way]]
 
 
 def test_pixels_are_cut_by_images_then_rows_then_columns():

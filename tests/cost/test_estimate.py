@@ -201,6 +201,12 @@ def test_serial_engines_add_up():
     assert row.cycles == 28 + 3 + 18 + 1
 
 
+def test_an_operator_may_have_a_launch_of_its_own():
+    hardware = toy_hardware(launch_s=2e-9, launch_s_by_operator={"linear": 7e-9})
+    layers = [linear(), elementwise("add", ("fc.out",), elements=12)]
+    assert [cost.launch_cycles for cost in estimate_records(layers, hardware).costs] == [7, 2]
+
+
 def test_the_tiles_stand_in_one_column():
     layers = estimate_records([linear(), elementwise("add", ("fc.out",), elements=12)], toy_hardware()).layers
     assert list(layers["mapping"]) == ["array ws runtime; sram mnk 3 x 4 x 4", ""]
@@ -211,9 +217,26 @@ def test_a_realisation_brings_its_own_tables():
     hardware = toy_hardware(hadamard=transform_unit(parity=True))
     plain = estimate_records([record], hardware, realisation="runtime")
     parity = estimate_records([record], hardware, realisation="parity")
-    # Two bytes more per step, 40 in all steps (builders.with_variants), read once in DRAM.
-    assert parity.total["dram_bytes"] == plain.total["dram_bytes"] + 2
+    # Two bytes more per step, 40 in all steps (builders.with_variants), read once in DRAM; four block sums of
+    # 6 bits beside them.
+    assert parity.total["dram_bytes"] == plain.total["dram_bytes"] + 2 + 3
+    assert parity.total["weight_bytes"] == plain.total["weight_bytes"] + 3
     assert parity.total["table_bytes_all_steps"] == plain.total["table_bytes_all_steps"] + 40
+
+
+def test_a_parity_term_is_matrix_work_of_its_own():
+    """[3, 4] x [4, 4] with 5-bit operands, then [3, 1] x [1, 4]: 12 products beside the 48 of the model."""
+    record = with_variants(linear())
+    estimate = estimate_records(
+        [record], toy_hardware(hadamard=transform_unit(parity=True)), realisation="parity"
+    )
+    (cost,) = estimate.costs
+    assert (cost.macs, cost.parity_macs) == (48, 12)
+    assert (estimate.total["macs"], estimate.total["parity_macs"]) == (48, 12)
+    # Folds of 3 + 4 + 2 - 2 cycles: 2 x 2 of the product, 1 x 2 of the term.
+    assert cost.matrix_cycles == (4 + 2) * 7
+    # Multiplier, adder, and registers of 8 + 32 bits.
+    assert cost.energy["multiply"].pj == pytest.approx((48 + 12) * (1 + 0.5 + 0.4))
 
 
 def test_records_and_machines_travel_between_processes():

@@ -213,7 +213,6 @@ def test_hq_npu_differs_from_the_edge_npu_in_multipliers_and_transform_unit_alon
         ("tpu-v1", 9, 4, 1, 0.5),
         ("eyeriss-v1", 9, 4, 1, 1),
         ("bitfusion", 9, 4, 2, 2),
-        ("host-cpu", 9, 4, 1, 1 / 24),
     ],
 )
 def test_widths_of_the_single_hadamard_on_every_kind_of_multiplier(name, a_bits, w_bits, passes, rate):
@@ -221,12 +220,13 @@ def test_widths_of_the_single_hadamard_on_every_kind_of_multiplier(name, a_bits,
     assert (mode.passes, mode.rate) == (passes, pytest.approx(rate))
 
 
-def test_host_cpu_has_64_products_per_vnni_instruction():
+def test_host_cpu_is_no_faster_than_its_instructions():
     (unit,) = load_hardware("host-cpu").matrix
     int8, int16 = native_widths(unit)
-    # Two cores, two instructions per cycle; vpdpbusd 16 x 4 products, vpdpwssd 16 x 2.
-    assert unit.cells * int8.rate == pytest.approx(2 * 2 * 64)
-    assert unit.cells * int16.rate == pytest.approx(2 * 2 * 32)
+    # Two cores, two instructions per cycle; vpdpbusd 16 x 4 products, vpdpwssd 16 x 2; rates are measured.
+    assert unit.cells * int8.rate <= 2 * 2 * 64
+    assert unit.cells * int16.rate <= 2 * 2 * 32
+    assert int16.rate < int8.rate
 
 
 @pytest.mark.parametrize("recipe", ["ptq-w8a8", "hqdm-w4a4"])

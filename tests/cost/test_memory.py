@@ -4,6 +4,7 @@ import dataclasses
 
 import pytest
 
+from hqsim.cost.candidates import realised
 from hqsim.cost.machine import OPERAND_KINDS
 from hqsim.cost.mapping import LevelTile
 from hqsim.cost.matrix import matrix_run
@@ -11,12 +12,13 @@ from hqsim.cost.memory import layer_traffic
 from hqsim.cost.pace import Pace
 from hqsim.cost.residency import LayerResidency
 from hqsim.errors import UnsupportedError
-from hqsim.graph.record import TensorUse
-from tests.cost.builders import convolution, elementwise, linear, memory, toy_hardware
+from hqsim.graph.record import ParityTerm, TensorUse
+from tests.cost.builders import convolution, elementwise, linear, memory, toy_hardware, with_variants
 
 
-def run_of(record, hardware):
-    return matrix_run(hardware.matrix[0], record.matrix, layer=record.name) if record.matrix else None
+def runs_of(record, hardware):
+    works = [record.matrix, record.parity and record.parity.matrix]
+    return [matrix_run(hardware.matrix[0], work, layer=record.name) for work in works if work]
 
 
 def traffic_of(record, *on_chip, streams=False, **options):
@@ -31,7 +33,7 @@ def traffic_of(record, *on_chip, streams=False, **options):
     return layer_traffic(
         record,
         hardware,
-        run=run_of(record, hardware),
+        runs=runs_of(record, hardware),
         residency=residency,
         pace=Pace(hardware, 10**9),
         **options,
@@ -58,6 +60,32 @@ def test_one_memory():
     assert traffic.read_bytes == (12 + 8 + 96 + 10 + 24, 6 + 8 + 10)
     assert traffic.write_bytes == (6 + 8 + 10 + 96 + 24, 24)
     assert traffic.tiles == (LevelTile(level="sram", order="mnk", m=3, n=4, k=4),)
+
+
+def test_a_parity_term_reads_bits_and_block_sums():
+    """[3, 4] x [4, 4] with operands of 5 bits, then [3, 1] x [1, 4] of 1 x 6 bits, one bit per block of 4."""
+    record = realised(with_variants(linear(order=2)), "parity")
+    traffic = traffic_of(record, memory("sram", 1000, 8))
+    # The inverse reads 12 codes of 4 bits, writes 12 of 5 and three bits; the cells read each value 2 times.
+    transform, reads = 6 + (12 * 5 + 3) / 8, 2 * 12 * 5 / 8 + 2 * 3 / 8
+    # Weights and block sums arrive and are read once; 12 sums of 4 bytes are written and read 2 + 1 times.
+    assert traffic.kind_bytes == {
+        "activations": (6 + transform + reads + 24 + 24, 6 + 24),
+        "weights": (2 * (8 + 3), 8 + 3),
+        "sums": (3 * 96, 0),
+        "tables": (12 + 12, 12),
+    }
+
+
+def test_sums_all_start_from_a_parity_term_of_fewer_rows():
+    """Two rows of the term for the three of the product: its sums are written for two, read for three."""
+    record = realised(with_variants(linear(order=2)), "parity")
+    term = dataclasses.replace(record.parity.matrix, m=2, k=4, w_storage_bits=4, w_multiplier_bits=4)
+    record = dataclasses.replace(record, parity=ParityTerm(matrix=term, block_sums=False))
+    traffic = traffic_of(record, memory("sram", 1000, 8))
+    # Two folds of the rows: 8 sums written twice and read twice, the third row's 4 once more.
+    assert traffic.kind_bytes["sums"] == (2 * 96 + 4 * (2 * 8 + 2 * 8 + 4), 0)
+    assert traffic.kind_bytes["weights"] == (8 + 8 + 8, 8)
 
 
 def test_memories_side_by_side_serve_their_own_kinds():
@@ -154,7 +182,7 @@ def test_a_second_pass_reads_again_what_did_not_fit(size, times):
 
 def test_first_tile():
     record = linear(order=0)
-    run = run_of(record, toy_hardware())
+    (run,) = runs_of(record, toy_hardware())
     # Weight-stationary: 2 x 2 weights of 4 bits must be there before anything starts.
     assert (run.run.first_a_words, run.run.first_w_words) == (0, 4)
     # They cross every memory on their way; what is on chip already does not come from DRAM.

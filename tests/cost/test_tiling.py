@@ -291,10 +291,10 @@ def test_convolution_rows_by_hand():
 
 
 def test_what_is_fixed_is_kept():
-    tile, crossed = one(Plain(192, 10, 9), 10**6, fixed=(LevelTile(level="r0", order="nkm", m=100, k=2),))
-    # Pieces of at most 100 of 192 rows are 2 of 96, of at most 2 of 9 are 5; m innermost: W stays.
-    assert (tile.m, tile.n, tile.k, tile.order) == (96, 10, 2, "nkm")
-    assert crossed == {"a": 1, "w": 1, "s": 5}
+    tile, crossed = one(Plain(192, 10, 9), 10**6, fixed=(LevelTile(level="r0", order="nkm", m=100, k=4),))
+    # Pieces of at most 100 of 192 rows are 2 of 96, of at most 4 of 9 are 3; m innermost: W stays.
+    assert (tile.m, tile.n, tile.k, tile.order) == (96, 10, 3, "nkm")
+    assert crossed == {"a": 1, "w": 1, "s": 3}
 
 
 def test_an_order_whose_inner_loops_do_not_run_costs_what_really_crosses():

@@ -6,9 +6,11 @@ import json
 from collections import defaultdict
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from hqsim.cost import estimate_records
-from hqsim.cost.timeline import LAYERS, step_timeline, timeline_json
+from hqsim.cost.timeline import LAYERS, _microseconds, step_timeline, timeline_json
 from tests.cost.builders import elementwise, linear, matrix_unit, memory, toy_hardware
 
 NAMES = (
@@ -38,9 +40,10 @@ def slices(trace):
     tracks = defaultdict(list)
     for event in trace["traceEvents"]:
         if event["ph"] == "X":
-            start, length = (round(event[key] * 1000, 6) for key in ("ts", "dur"))
-            assert start == int(start) and length == int(length), "times are whole nanoseconds"
-            tracks[event["pid"], event["tid"]].append((int(start), int(start + length), event))
+            start, length = (event[key] * 1000 for key in ("ts", "dur"))
+            assert start == pytest.approx(int(start)) and length == pytest.approx(int(length))
+            # Cut off, as Perfetto's importer does.
+            tracks[event["pid"], event["tid"]].append((int(start), int(start) + int(length), event))
     return tracks
 
 
@@ -156,9 +159,20 @@ def test_the_file_is_strict_json_with_known_events_and_equal_bytes():
         keys = {"ph", "name", "pid", "tid", "args"} | ({"ts", "dur"} if event["ph"] == "X" else set())
         assert set(event) == keys
     processes = {e["pid"]: e["args"]["name"] for e in events if e["name"] == "process_name"}
-    assert processes == {1: "toy", 2: "slow"}
-    threads = {(e["pid"], e["tid"]) for e in events if e["name"] == "thread_name"}
-    assert {(e["pid"], e["tid"]) for e in events} == threads
+    assert list(processes.values()) == ["toy", "slow"]
+    threads = [(e["pid"], e["tid"]) for e in events if e["name"] == "thread_name"]
+    assert {(e["pid"], e["tid"]) for e in events} == set(threads)
+    # Unique in the file, none is 0, and the main thread of a process is its track of layers.
+    assert [tid for _, tid in threads] == list(range(1, len(threads) + 1))
+    layers = {e["pid"]: e["tid"] for e in events if e["args"].get("name") == LAYERS}
+    assert layers == {pid: pid for pid in processes}
+
+
+@given(st.integers(0, 10**15))
+def test_a_time_cut_off_to_nanoseconds_is_the_time(nanoseconds):
+    written = json.loads(json.dumps(_microseconds(nanoseconds)))
+    assert int(written * 1000) == nanoseconds
+    assert written == pytest.approx(nanoseconds / 1000, rel=1e-15, abs=0)
 
 
 def test_several_units_and_a_requantizer_have_tracks_of_their_own():

@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -108,18 +110,52 @@ def test_fold() -> None:
 
 
 def test_parity_along_channels() -> None:
-    """One bit less, and one addition per output, tap and block of channels."""
+    """One bit less, and per output, tap and block of channels one bit times the sum of 8 weights."""
     _, conv = records(Recipe(hadamard=Hadamard(**CHANNEL, realisation="parity")))
     assert conv.hadamard[0].direction == "inverse"
     assert conv.matrix.a_multiplier_bits == 6
-    assert conv.vector["add"] == PIXELS * OUTPUTS * 9 * 32 // 8
+    assert conv.vector == {"requantize": PIXELS * OUTPUTS}
+    assert conv.parity.matrix == replace(
+        conv.matrix, k=9 * 4, a_storage_bits=1, a_multiplier_bits=1, w_storage_bits=7, w_multiplier_bits=7,
+        conv=replace(conv.matrix.conv, in_channels=4),
+    )  # fmt: skip
+    # Seven bits hold 8 * 7 and its negative.
+    assert conv.parity.weight_bytes == OUTPUTS * 9 * 4 * 7 / 8
+    assert conv.weight_bytes == OUTPUTS * TERMS * 4 / 8 + OUTPUTS * 9 * 4 * 7 / 8
+    assert (conv.macs, conv.parity_macs) == (PIXELS * OUTPUTS * TERMS, PIXELS * OUTPUTS * TERMS // 8)
+
+
+@pytest.mark.parametrize(
+    ("groups", "group_size", "blocks"),
+    [
+        (1, 8, 4),  # four blocks, four groups of weights
+        (1, 4, 8),  # every block cut in two
+        (1, 12, 5),  # 0-11 meets two blocks, 12-23 two, 24-31 one
+        (4, None, 1),  # 8 channels each
+        (8, None, 1),  # 4 channels each, half a block
+    ],
+)
+def test_what_cuts_a_block_meets_its_parity_apart(groups: int, group_size: int | None, blocks: int) -> None:
+    recipe = Recipe(
+        hadamard=Hadamard(**CHANNEL, realisation="parity"), weights=Weights(group_size=group_size)
+    )
+    _, conv = records(recipe, groups=groups)
+    assert conv.parity.matrix.k == 9 * blocks
+    assert conv.parity.matrix.count == groups
 
 
 def test_parity_along_the_width() -> None:
-    """Two blocks of 8 columns: of 16 columns the middle two meet both, the others one."""
+    """Two blocks of 8 columns: windows at the edges, inside each block, and two across the middle.
+
+    Of 16 columns six differ; each is a row of the layer's own product, with one bit per term.
+    """
     hadamard = Hadamard(kind="single", axis="width", order=3, realisation="parity")
     _, conv = records(Recipe(hadamard=hadamard))
-    assert conv.vector["add"] == 8 * (14 + 2 * 2) * OUTPUTS * 32 * 3
+    assert not conv.parity.block_sums
+    assert conv.parity.matrix == replace(
+        conv.matrix, m=8 * 6, a_storage_bits=1, a_multiplier_bits=1, conv=None
+    )
+    assert conv.weight_bytes == conv.weights.size_bytes
 
 
 def test_groups_of_weights() -> None:
@@ -204,12 +240,12 @@ def test_a_variant_is_what_lowering_with_it_gives(recipe: Recipe, is_linear: boo
             record = found[other]
             assert variant.matrix == record.matrix
             assert variant.hadamard == record.hadamard
-            assert variant.weights == record.weights
             assert variant.vector == record.vector
+            assert variant.parity == record.parity
 
 
 def test_what_the_realisations_of_a_layer_trade() -> None:
-    """W4A4, order 3: 7 x 4 bits behind butterflies, 4 x 7 without, 6 x 4 and one addition per block."""
+    """W4A4, order 3: 7 x 4 bits behind butterflies, 4 x 7 without, 6 x 4 and a product of bits."""
     record = records(Recipe(hadamard=Hadamard(**CHANNEL)))[1]
     fold, parity = record.variants["fold"], record.variants["parity"]
     widths = [
@@ -217,9 +253,10 @@ def test_what_the_realisations_of_a_layer_trade() -> None:
         for matrix in (record.matrix, fold.matrix, parity.matrix)
     ]
     assert widths == [(7, 4), (4, 7), (6, 4)]
-    assert [use.bits for use in (record.weights, fold.weights, parity.weights)] == [4, 7, 4]
+    assert [variant.matrix.w_storage_bits for variant in (record, fold, parity)] == [4, 7, 4]
     assert (len(fold.hadamard), len(parity.hadamard)) == (0, 1)
-    assert parity.vector["add"] == PIXELS * OUTPUTS * 9 * 32 // 8
+    assert (record.parity, fold.parity) == (None, None)
+    assert parity.parity.matrix.macs == record.macs // 8
 
 
 @pytest.mark.parametrize(
