@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
 from hqsim.kernels.jit import helper, kernel
 from hqsim.kernels.lanes import LANE, SIZE, lane_intrinsic, lane_loop
 from hqsim.kernels.rescale import plain_clamp
 from hqsim.kernels.scalar import bit_length, integer_sqrt
-
-PIXELS = 64
-"""Pixels that a thread works on at a time."""
+from hqsim.kernels.threads import part_of, share, team_size
 
 
 def _plain_moments(row, sums, squares):
@@ -60,10 +57,17 @@ def normalize_row(
 
 
 @helper
-def _sum_pixels(x, moments):
-    """Sum codes and their squares over ``x [pixels, channels]`` into ``moments [2, channels]``."""
-    for pixel in range(x.shape[0]):
-        _add_moments(x[pixel], moments[0], moments[1])
+def _sum_pixels(worker, threads, x, moments):
+    """Sum codes and their squares over ``x [samples, pixels, channels]``.
+
+    Every worker fills its part of ``moments [samples, threads, 2, channels]``.
+    """
+    begin, end = part_of(worker, threads, x.shape[1])
+    for sample in range(x.shape[0]):
+        sums, squares = moments[sample, worker]
+        sums[:], squares[:] = 0, 0
+        for pixel in range(begin, end):
+            _add_moments(x[sample, pixel], sums, squares)
 
 
 @helper
@@ -86,17 +90,17 @@ def scaling_of(total, square, n, fraction, epsilon):
 
 @helper
 def _find_scaling(moments, groups, n, fraction, epsilon, scaling, rounding):
-    """Fill what normalises the channels of a sample from ``moments [chunks, 2, channels]``.
+    """Fill what normalises the channels of a sample from ``moments [parts, 2, channels]``.
 
     ``scaling`` int32 and ``rounding`` int64 ``[2, channels]``: mean and inverse, half and shift.
     """
     size = moments.shape[2] // groups
     for group in range(groups):
         total, square = np.int64(0), np.int64(0)
-        for chunk in range(moments.shape[0]):
+        for part in range(moments.shape[0]):
             for c in range(group * size, (group + 1) * size):
-                total += moments[chunk, 0, c]
-                square += moments[chunk, 1, c]
+                total += moments[part, 0, c]
+                square += moments[part, 1, c]
         mean, inverse, half, places = scaling_of(total, square, n, fraction, epsilon)
         for c in range(group * size, (group + 1) * size):
             scaling[0, c], scaling[1, c] = mean, inverse
@@ -104,22 +108,26 @@ def _find_scaling(moments, groups, n, fraction, epsilon, scaling, rounding):
 
 
 @helper
-def _normalize_pixels(x, fraction, scaling, rounding, gain, addend, total_bits, low, high, codes):
-    saturated = np.int64(0)
-    for pixel in range(x.shape[0]):
+def _normalize_pixels(
+    worker, threads, x, fraction, scaling, rounding, gain, addend, total_bits, low, high, codes
+):
+    pixels, saturated = x.shape[1], np.int64(0)
+    begin, end = part_of(worker, threads, x.shape[0] * pixels)
+    for unit in range(begin, end):
+        sample, pixel = unit // pixels, unit % pixels
         saturated += normalize_row(
-            x[pixel],
+            x[sample, pixel],
             fraction,
-            scaling[0],
-            scaling[1],
-            rounding[0],
-            rounding[1],
+            scaling[sample, 0],
+            scaling[sample, 1],
+            rounding[sample, 0],
+            rounding[sample, 1],
             gain,
             addend,
             total_bits,
             low,
             high,
-            codes[pixel],
+            codes[sample, pixel],
         )
     return saturated
 
@@ -143,29 +151,14 @@ def group_normalize(x, groups, fraction, epsilon, gain, gain_bits, offset, low, 
     ``gain`` and ``offset`` are int64 ``[channels]``; the offset has 16 fractional bits.
     """
     samples, pixels, channels = x.shape
-    chunks = (pixels + PIXELS - 1) // PIXELS
-    moments = np.zeros((samples, chunks, 2, channels), np.int64)
+    threads, total_bits = team_size(), 30 + gain_bits
+    moments = np.empty((samples, threads, 2, channels), np.int64)
     scaling = np.empty((samples, 2, channels), np.int32)
     rounding = np.empty((samples, 2, channels), np.int64)
-    for unit in prange(samples * chunks):
-        sample, chunk = unit // chunks, unit % chunks
-        _sum_pixels(x[sample, chunk * PIXELS : chunk * PIXELS + PIXELS], moments[sample, chunk])
+    share(_sum_pixels, threads, (x, moments))
     for sample in range(samples):
         n = pixels * (channels // groups)
         _find_scaling(moments[sample], groups, n, fraction, epsilon, scaling[sample], rounding[sample])
-    gains, addend, saturated = gain.astype(np.int32), addends(offset, 30 + gain_bits), np.int64(0)
-    for unit in prange(samples * chunks):
-        sample, first = unit // chunks, unit % chunks * PIXELS
-        saturated += _normalize_pixels(
-            x[sample, first : first + PIXELS],
-            fraction,
-            scaling[sample],
-            rounding[sample],
-            gains,
-            addend,
-            30 + gain_bits,
-            low,
-            high,
-            codes[sample, first : first + PIXELS],
-        )
-    return saturated
+    gains, addend = gain.astype(np.int32), addends(offset, total_bits)
+    arguments = (x, fraction, scaling, rounding, gains, addend, total_bits, low, high, codes)
+    return share(_normalize_pixels, threads, arguments)

@@ -47,8 +47,8 @@ def thread_count() -> int:
 
 
 def kernel(function: F) -> Callable[..., Any]:
-    """Compile a public kernel: threaded, cached, without the interpreter lock."""
-    compiled: Callable[..., Any] = numba.njit(parallel=True, **_OPTIONS)(function)
+    """Compile a public kernel: cached, without the interpreter lock."""
+    compiled: Callable[..., Any] = numba.njit(**_OPTIONS)(function)
     KERNELS.append(compiled)
     return compiled
 

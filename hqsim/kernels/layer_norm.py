@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
 from hqsim.kernels.group_norm import addends, normalize_row, scaling_of
 from hqsim.kernels.jit import helper, kernel
-
-ROWS = 16
-"""Rows that a thread works on at a time."""
+from hqsim.kernels.threads import part_of, share, team_size
 
 
 @helper
-def _normalize(x, fraction, epsilon, gain, addend, total_bits, low, high, codes):
-    rows, n = x.shape
+def _normalize(worker, threads, x, fraction, epsilon, gain, addend, total_bits, low, high, codes):
+    n = x.shape[1]
     scaling, rounding = np.empty((2, n), np.int32), np.empty((2, n), np.int64)
     saturated = np.int64(0)
-    for row in range(rows):
+    begin, end = part_of(worker, threads, x.shape[0])
+    for row in range(begin, end):
         total, square = np.int64(0), np.int64(0)
         for i in range(n):
             q = np.int64(x[row, i])
@@ -50,10 +48,7 @@ def normalize_rows(x, fraction, epsilon, gain, gain_bits, offset, low, high, cod
 
     The formula of ``group_normalize``; ``gain`` and ``offset`` are int64 ``[n]``, one per element of the row.
     """
-    gains, addend, saturated = gain.astype(np.int32), addends(offset, 30 + gain_bits), np.int64(0)
-    for unit in prange((x.shape[0] + ROWS - 1) // ROWS):
-        part = slice(unit * ROWS, unit * ROWS + ROWS)
-        saturated += _normalize(
-            x[part], fraction, epsilon, gains, addend, 30 + gain_bits, low, high, codes[part]
-        )
-    return saturated
+    total_bits = 30 + gain_bits
+    gains, addend = gain.astype(np.int32), addends(offset, total_bits)
+    arguments = (x, fraction, epsilon, gains, addend, total_bits, low, high, codes)
+    return share(_normalize, team_size(), arguments)

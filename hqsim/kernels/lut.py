@@ -3,10 +3,41 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
-from hqsim.kernels.jit import kernel
+from hqsim.kernels.jit import helper, kernel
 from hqsim.kernels.scalar import clamp, round_shift
+from hqsim.kernels.threads import part_of, share, team_size
+
+
+@helper
+def _gate(
+    worker,
+    threads,
+    x,
+    table,
+    table_bits,
+    address_multiplier,
+    address_shift,
+    multiplier,
+    shift,
+    low,
+    high,
+    codes,
+):
+    one, saturated = np.int64(1) << (table_bits + 7), np.int64(0)
+    begin, end = part_of(worker, threads, x.shape[0])
+    for i in range(begin, end):
+        code = np.int64(x[i])
+        address = min(round_shift(abs(code) * address_multiplier, address_shift), np.int64(65535))
+        low_entry, part = address >> 7, address & 127
+        weight = table[low_entry] * 128 + (table[low_entry + 1] - table[low_entry]) * part
+        if code >= 0:
+            weight = one - weight
+        value = round_shift(code * weight * multiplier, shift)
+        result = clamp(value, low, high)
+        saturated += value != result
+        codes[i] = result
+    return saturated
 
 
 @kernel
@@ -17,21 +48,5 @@ def gate(x, table, table_bits, address_multiplier, address_shift, multiplier, sh
     ``g(-a) = 1 - g(a)``. The address is ``|x|`` in unsigned Q4.12; seven bits interpolate. One product
     and one rounding: ``clamp(round_shift(x * w * multiplier, shift))``.
     """
-    saturated = 0
-    one = np.int64(1) << (table_bits + 7)
-    chunks = (x.shape[0] + 4095) // 4096
-    for chunk in prange(chunks):
-        clipped = 0
-        for i in range(chunk * 4096, min(x.shape[0], chunk * 4096 + 4096)):
-            code = np.int64(x[i])
-            address = min(round_shift(abs(code) * address_multiplier, address_shift), np.int64(65535))
-            low_entry, part = address >> 7, address & 127
-            weight = table[low_entry] * 128 + (table[low_entry + 1] - table[low_entry]) * part
-            if code >= 0:
-                weight = one - weight
-            value = round_shift(code * weight * multiplier, shift)
-            result = clamp(value, low, high)
-            clipped += value != result
-            codes[i] = result
-        saturated += clipped
-    return saturated
+    arguments = (x, table, table_bits, address_multiplier, address_shift, multiplier, shift, low, high, codes)
+    return share(_gate, team_size(), arguments)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from numba import prange
 
-from hqsim.kernels.jit import kernel
+from hqsim.kernels.jit import helper, kernel
 from hqsim.kernels.product import BYTES, NIBBLES, WORDS
+from hqsim.kernels.threads import part_of, share, team_size
 from hqsim.kernels.tile import COLUMNS, EIGHT
 
 NATURAL, SWAPPED = (0, 1, 2, 3), (0, 2, 1, 3)
@@ -65,12 +65,12 @@ def pack_panels(weight: np.ndarray, form: int) -> Panels:
     return Panels(data.reshape(groups, -1), sums, form, storage, max(-low, high))
 
 
-@kernel
-def _fill_panels(columns, order, wide, data, sums):
-    """Pack ``columns`` int16 ``[groups, outputs, k]`` into zeroed ``data`` uint8; sum them."""
+@helper
+def _fill_columns(worker, threads, columns, order, wide, data, sums):
     groups, outputs, reduction = columns.shape
     steps = (reduction + 3) // 4
-    for unit in prange(groups * outputs):
+    begin, end = part_of(worker, threads, groups * outputs)
+    for unit in range(begin, end):
         group, output = unit // outputs, unit % outputs
         tile, lane = output // 32, output % 32
         bytes_of, words = data[group], data[group].view(np.int16)
@@ -84,6 +84,12 @@ def _fill_panels(columns, order, wide, data, sums):
             else:
                 bytes_of[(tile * steps + step) * 128 + lane * 4 + order[place]] = np.uint8(code & 255)
         sums[group, output] = total
+
+
+@kernel
+def _fill_panels(columns, order, wide, data, sums):
+    """Pack ``columns`` int16 ``[groups, outputs, k]`` into zeroed ``data`` uint8; sum them."""
+    share(_fill_columns, team_size(), (columns, order, wide, data, sums))
 
 
 def pack_activation(columns: np.ndarray, form: int, low: int, high: int) -> Panels:

@@ -3,23 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
-from hqsim.kernels.jit import kernel
+from hqsim.kernels.jit import helper, kernel
 from hqsim.kernels.scalar import round_shift
+from hqsim.kernels.threads import part_of, share, team_size
 
 
-@kernel
-def average_pool(x, factor, shift, codes):
-    """Write ``round_shift(sum of factor x factor pixels, shift)``.
-
-    ``x`` is ``[batch, height, width, channels]``, ``codes`` is ``[batch, ho, wo, channels]``; threads take
-    rows of pixels.
-    """
+@helper
+def _average_pool(worker, threads, x, factor, shift, codes):
     batch, height, width, channels = codes.shape
-    for row in prange(batch * height):
+    begin, end = part_of(worker, threads, batch * height)
+    sums = np.empty(channels, np.int64)
+    for row in range(begin, end):
         index, top = row // height, row % height
-        sums = np.empty(channels, np.int64)
         for left in range(width):
             sums[:] = 0
             for i in range(factor):
@@ -29,3 +25,13 @@ def average_pool(x, factor, shift, codes):
                         sums[c] += pixel[c]
             for c in range(channels):
                 codes[index, top, left, c] = round_shift(sums[c], shift)
+
+
+@kernel
+def average_pool(x, factor, shift, codes):
+    """Write ``round_shift(sum of factor x factor pixels, shift)``.
+
+    ``x`` is ``[batch, height, width, channels]``, ``codes`` is ``[batch, ho, wo, channels]``; threads take
+    rows of pixels.
+    """
+    share(_average_pool, team_size(), (x, factor, shift, codes))

@@ -15,9 +15,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numba import prange
 
 from hqsim.kernels.jit import helper, kernel
+from hqsim.kernels.threads import share
 from hqsim.kernels.tile import CHUNK_BYTES, COLUMNS, EIGHT, ROW_BYTES, ROWS, STEP_BYTES, add_tile
 from hqsim.kernels.vector import copy_runs, rescale_block, unpack_nibbles, widen
 
@@ -218,22 +218,20 @@ def multiply_sums(x, rows, columns, form, panels, storage, weight_sums, offset, 
         Result int64 ``[groups, rows, outputs]``.
     """
     blocks = _blocks(sums.shape[1], sums.shape[2], sums.shape[0], threads, False)
-    for worker in prange(threads):
-        _sum_blocks(
-            np.int64(worker),
-            threads,
-            x,
-            rows,
-            columns,
-            form,
-            panels,
-            storage,
-            weight_sums,
-            offset,
-            piece_bytes,
-            blocks,
-            sums,
-        )
+    arguments = (
+        x,
+        rows,
+        columns,
+        form,
+        panels,
+        storage,
+        weight_sums,
+        offset,
+        piece_bytes,
+        blocks,
+        sums,
+    )
+    share(_sum_blocks, threads, arguments)
 
 
 @helper
@@ -279,6 +277,7 @@ def _code_blocks(
     short = reduction <= CHUNK_BYTES
     panel_bytes = panels.shape[1] // ((outputs + COLUMNS - 1) // COLUMNS)
     kinds = halves.shape[1] // max(1, group_rows // columns.shape[0])
+    observed = observed[worker]
     observed[0], observed[1], observed[2] = 0, 2**31, -(2**31)
     places = np.empty((BLOCK_TILES * ROWS, 3), np.int64)
     half_rows = np.empty(BLOCK_TILES * ROWS, np.int64)
@@ -391,30 +390,28 @@ def multiply_codes(
     short = rows.kernel_height * rows.kernel_width * rows.padded_run <= CHUNK_BYTES
     blocks = _blocks(group_rows, factor.shape[0], codes.shape[0], threads, short)
     addend, observed = _addends(bias, bias_bits, shift), np.empty((threads, 3), np.int64)
-    for worker in prange(threads):
-        _code_blocks(
-            np.int64(worker),
-            threads,
-            x,
-            rows,
-            columns,
-            form,
-            panels,
-            storage,
-            weight_sums,
-            offset,
-            blocks,
-            halves,
-            half_of,
-            factor,
-            addend,
-            shift,
-            low,
-            high,
-            codes,
-            sums,
-            observed[worker],
-        )
+    arguments = (
+        x,
+        rows,
+        columns,
+        form,
+        panels,
+        storage,
+        weight_sums,
+        offset,
+        blocks,
+        halves,
+        half_of,
+        factor,
+        addend,
+        shift,
+        low,
+        high,
+        codes,
+        sums,
+        observed,
+    )
+    share(_code_blocks, threads, arguments)
     saturated, lowest, highest = observed[0]
     for thread in range(1, threads):
         saturated += observed[thread, 0]

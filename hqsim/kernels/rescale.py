@@ -1,18 +1,16 @@
 """Rescales, one multiply, one shift, one rounding: of codes, a sum of two, sums of products; and look-ups.
 
-Kernels work on flat arrays in pieces of ``CHUNK`` elements, whatever their shape was.
+Kernels work on flat arrays, whatever their shape was.
 """
 
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
 from hqsim.kernels.jit import helper, kernel
 from hqsim.kernels.lanes import LANE, SIZE, lane_intrinsic, lane_loop
 from hqsim.kernels.scalar import clamp
-
-CHUNK = 4096
+from hqsim.kernels.threads import part_of, share, team_size
 
 
 def plain_clamp(values, low, high, codes):
@@ -54,6 +52,12 @@ def rescale_lanes(typing_context, x, multiplier, offset, left, right, low, high,
     return lane_loop(16, emit, x, multiplier, offset, left, right, low, high, zero, codes)
 
 
+@helper
+def _rescale(worker, threads, x, multiplier, offset, left, right, low, high, zero, codes):
+    begin, end = part_of(worker, threads, x.shape[0])
+    return rescale_lanes(x[begin:end], multiplier, offset, left, right, low, high, zero, codes[begin:end])
+
+
 @kernel
 def rescale(x, multiplier, shift, offset, zero, low, high, codes):
     """Write ``clamp(round_shift(x * multiplier + offset, shift) + zero)``; return what saturated.
@@ -61,13 +65,8 @@ def rescale(x, multiplier, shift, offset, zero, low, high, codes):
     ``x [n]`` and ``multiplier`` fit 32 bits, or ``x`` is an int64 array.
     """
     right, left = max(shift, np.int64(0)), max(-shift, np.int64(0))
-    total = offset + half_of(shift)
-    low, high = low - zero, high - zero
-    saturated = 0
-    for chunk in prange((x.shape[0] + CHUNK - 1) // CHUNK):
-        part = slice(chunk * CHUNK, chunk * CHUNK + CHUNK)
-        saturated += rescale_lanes(x[part], multiplier, total, left, right, low, high, zero, codes[part])
-    return saturated
+    arguments = (x, multiplier, offset + half_of(shift), left, right, low - zero, high - zero, zero, codes)
+    return share(_rescale, team_size(), arguments)
 
 
 def _plain_add(a, b, multiplier_a, multiplier_b, half, left, right, low, high, codes):
@@ -107,6 +106,15 @@ def _add_wide_lanes(typing_context, a, b, multiplier_a, multiplier_b, half, left
     return lane_loop(16, emit, a, b, multiplier_a, multiplier_b, half, left, right, low, high, codes)
 
 
+@helper
+def _add_rescaled(worker, threads, a, b, multiplier_a, multiplier_b, half, left, right, low, high, codes):
+    begin, end = part_of(worker, threads, a.shape[0])
+    a, b, codes = a[begin:end], b[begin:end], codes[begin:end]
+    if max(abs(multiplier_a), abs(multiplier_b)) < 1 << 31 and max(a.itemsize, b.itemsize) < 8:
+        return _add_lanes(a, b, multiplier_a, multiplier_b, half, left, right, low, high, codes)
+    return _add_wide_lanes(a, b, multiplier_a, multiplier_b, half, left, right, low, high, codes)
+
+
 @kernel
 def add_rescaled(a, b, multiplier_a, multiplier_b, shift, low, high, codes):
     """Write ``clamp(round_shift(a * multiplier_a + b * multiplier_b, shift))`` for ``a [n]`` and ``b [n]``.
@@ -114,20 +122,8 @@ def add_rescaled(a, b, multiplier_a, multiplier_b, shift, low, high, codes):
     Returns the number of saturated codes. The multipliers of the sampler may exceed 32 bits.
     """
     right, left = max(shift, np.int64(0)), max(-shift, np.int64(0))
-    half = half_of(shift)
-    narrow = max(abs(multiplier_a), abs(multiplier_b)) < 1 << 31 and max(a.itemsize, b.itemsize) < 8
-    saturated = 0
-    for chunk in prange((a.shape[0] + CHUNK - 1) // CHUNK):
-        part = slice(chunk * CHUNK, chunk * CHUNK + CHUNK)
-        if narrow:
-            saturated += _add_lanes(
-                a[part], b[part], multiplier_a, multiplier_b, half, left, right, low, high, codes[part]
-            )
-        else:
-            saturated += _add_wide_lanes(
-                a[part], b[part], multiplier_a, multiplier_b, half, left, right, low, high, codes[part]
-            )
-    return saturated
+    arguments = (a, b, multiplier_a, multiplier_b, half_of(shift), left, right, low, high, codes)
+    return share(_add_rescaled, team_size(), arguments)
 
 
 @helper
@@ -147,6 +143,19 @@ def _shift_row(total, shift, low, high, codes):
     return clipped
 
 
+@helper
+def _rescale_sums(worker, threads, sums, factor, addend, shift, low, high, codes):
+    segments, rows, _ = sums.shape
+    saturated = np.int64(0)
+    begin, end = part_of(worker, threads, rows)
+    for row in range(begin, end):
+        total = addend.copy()
+        for segment in range(segments):
+            _add_product(sums[segment, row], factor[segment], total)
+        saturated += _shift_row(total, shift, low, high, codes[row])
+    return saturated
+
+
 @kernel
 def rescale_sums(sums, factor, addend, shift, low, high, codes):
     """Rescale sums of products to ``codes [rows, columns]``; return the number of saturated codes.
@@ -155,19 +164,14 @@ def rescale_sums(sums, factor, addend, shift, low, high, codes):
     columns]``, ``factor`` int64 ``[segments, columns]``, ``addend`` (bias and rounding) and ``shift`` int64
     ``[columns]``: one rounding.
     """
-    segments, rows, _ = sums.shape
-    saturated = 0
-    for row in prange(rows):
-        total = addend.copy()
-        for segment in range(segments):
-            _add_product(sums[segment, row], factor[segment], total)
-        saturated += _shift_row(total, shift, low, high, codes[row])
-    return saturated
+    return share(_rescale_sums, team_size(), (sums, factor, addend, shift, low, high, codes))
 
 
 @helper
-def _look_up(x, first, table, codes):
-    saturated = np.int64(0)
+def _look_up(worker, threads, x, first, table, codes):
+    begin, end = part_of(worker, threads, x.shape[0])
+    # Slices, because numba leaves out its test for negative indices where a loop starts at 0.
+    x, codes, saturated = x[begin:end], codes[begin:end], np.int64(0)
     for i in range(x.shape[0]):
         entry = table[np.uint32(np.int32(x[i]) - first)]
         codes[i] = entry >> 1
@@ -181,8 +185,4 @@ def look_up(x, first, table, codes):
 
     ``table`` int32: entry ``x - first`` holds twice the result, plus one where it saturated; ``first`` int32.
     """
-    saturated = 0
-    for chunk in prange((x.shape[0] + CHUNK - 1) // CHUNK):
-        part = slice(chunk * CHUNK, chunk * CHUNK + CHUNK)
-        saturated += _look_up(x[part], first, table, codes[part])
-    return saturated
+    return share(_look_up, team_size(), (x, first, table, codes))

@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
 from hqsim.kernels.jit import helper, kernel
 from hqsim.kernels.scalar import round_shift
+from hqsim.kernels.threads import part_of, share, team_size
+
+
+@helper
+def _exponentials(worker, threads, high_table, low_table, low_bits, table):
+    mask = (1 << low_bits) - 1
+    begin, end = part_of(worker, threads, table.shape[0])
+    for d in range(begin, end):
+        table[d] = round_shift(high_table[d >> low_bits] * low_table[d & mask], 24)
 
 
 @kernel
 def exponentials(high_table, low_table, low_bits, table):
     """Write ``table[d] = round_shift(high_table[d >> low_bits] * low_table[d & mask], 24)``, int32."""
-    mask = (1 << low_bits) - 1
-    for d in prange(table.shape[0]):
-        table[d] = round_shift(high_table[d >> low_bits] * low_table[d & mask], 24)
+    share(_exponentials, team_size(), (high_table, low_table, low_bits, table))
+
+
+@helper
+def _largest(x):
+    largest = x[0]
+    for i in range(1, x.shape[0]):
+        largest = max(largest, x[i])
+    return largest
 
 
 @helper
@@ -42,6 +56,17 @@ def _divide(weights, total, bits, top, codes):
     return clipped
 
 
+@helper
+def _softmax(worker, threads, x, table, bits, codes):
+    top, saturated = (np.int64(1) << bits) - 1, np.int64(0)
+    weights = np.empty(x.shape[1], np.int32)
+    begin, end = part_of(worker, threads, x.shape[0])
+    for row in range(begin, end):
+        total = _weigh(x[row], _largest(x[row]), table, weights)
+        saturated += _divide(weights, total, bits, top, codes[row])
+    return saturated
+
+
 @kernel
 def softmax(x, table, bits, codes):
     """Write the softmax of each row of ``x [rows, n]`` as unsigned ``bits``-bit probabilities.
@@ -50,12 +75,4 @@ def softmax(x, table, bits, codes):
     the division rounds half up. ``S >= 2**24``, because the largest element weighs ``2**24``; ``bits <= 16``.
     Returns the number of saturated codes.
     """
-    rows, n = x.shape
-    top = (np.int64(1) << bits) - 1
-    saturated = 0
-    for row in prange(rows):
-        largest = x[row].max()
-        weights = np.empty(n, np.int32)
-        total = _weigh(x[row], largest, table, weights)
-        saturated += _divide(weights, total, bits, top, codes[row])
-    return saturated
+    return share(_softmax, team_size(), (x, table, bits, codes))

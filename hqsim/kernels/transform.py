@@ -8,11 +8,11 @@ hold their blocks one after another. Butterflies are exact and grow codes by ``o
 from __future__ import annotations
 
 import numpy as np
-from numba import prange
 
 from hqsim.kernels.jit import helper, kernel, thread_count
 from hqsim.kernels.lanes import LANE, WORD, lane_intrinsic, lane_loop, splat
 from hqsim.kernels.rescale import rescale_lanes
+from hqsim.kernels.threads import part_of, share
 from hqsim.kernels.vector import butterflies
 
 BLOCK_BYTES = 16384
@@ -153,12 +153,6 @@ def _lane_count(n, itemsize, inner):
 
 
 @helper
-def _share(worker, threads, units):
-    """Return the first unit of a thread, and of the next one."""
-    return worker * units // threads, (worker + 1) * units // threads
-
-
-@helper
 def _padded(length, n):
     """Return ``length`` filled up to whole vectors and blocks."""
     return (length + max(n, ROW) - 1) // max(n, ROW) * max(n, ROW)
@@ -188,7 +182,7 @@ def _quantize_rows(worker, threads, x, signs, multiplier, shift, zero, low, high
     outer, length, _ = x.shape
     values, row_signs = np.zeros(_padded(length, signs.shape[0]), np.int32), _repeated(signs, length)
     half, left, saturated = (np.int64(1) << shift) >> 1, np.int64(0), np.int64(0)
-    begin, end = _share(worker, threads, outer)
+    begin, end = part_of(worker, threads, outer)
     for row in range(begin, end):
         _centre(x[row, :, 0], np.int32(0), row_signs, values[:length])
         _row_butterflies(values, signs.shape[0])
@@ -200,12 +194,7 @@ def _quantize_rows(worker, threads, x, signs, multiplier, shift, zero, low, high
 @kernel
 def quantize_rows(x, signs, multiplier, shift, zero, low, high, threads, codes):
     """:func:`quantize_transformed` for ``inner`` 1; the limits are those without the zero-point."""
-    saturated = np.int64(0)
-    for worker in prange(threads):
-        saturated += _quantize_rows(
-            np.int64(worker), threads, x, signs, multiplier, shift, zero, low, high, codes
-        )
-    return saturated
+    return share(_quantize_rows, threads, (x, signs, multiplier, shift, zero, low, high, codes))
 
 
 @helper
@@ -215,7 +204,7 @@ def _quantize_lanes(worker, threads, x, signs, multiplier, shift, zero, low, hig
     most = _lane_count(n, 4, inner)
     block, lane_signs = np.empty(n * most, np.int32), _lane_signs(signs, most)
     half, left, saturated = (np.int64(1) << shift) >> 1, np.int64(0), np.int64(0)
-    begin, end = _share(worker, threads, outer * (length // n) * ((inner + most - 1) // most))
+    begin, end = part_of(worker, threads, outer * (length // n) * ((inner + most - 1) // most))
     for unit in range(begin, end):
         row, start, first, last = _lanes_of(unit, n, most, length, inner)
         lanes = last - first
@@ -234,12 +223,7 @@ def _quantize_lanes(worker, threads, x, signs, multiplier, shift, zero, low, hig
 @kernel
 def quantize_lanes(x, signs, multiplier, shift, zero, low, high, threads, codes):
     """:func:`quantize_transformed` for longer ``inner``; the limits are those without the zero-point."""
-    saturated = np.int64(0)
-    for worker in prange(threads):
-        saturated += _quantize_lanes(
-            np.int64(worker), threads, x, signs, multiplier, shift, zero, low, high, codes
-        )
-    return saturated
+    return share(_quantize_lanes, threads, (x, signs, multiplier, shift, zero, low, high, codes))
 
 
 def invert_transform(codes, signs, zero, halve, operand, parity, *, narrow=None):
@@ -271,7 +255,7 @@ def _invert_rows(worker, threads, codes, signs, zero, halve, scratch, operand):
     blocks, places = length // n, 1 if halve else 0
     values = np.zeros(_padded(length, n), scratch.dtype)
     ones, row_signs = np.ones(length, np.int16), _repeated(signs, length)
-    begin, end = _share(worker, threads, outer)
+    begin, end = part_of(worker, threads, outer)
     for row in range(begin, end):
         _centre(codes[row, :, 0], zero, ones, values[:length])
         _row_butterflies(values, n)
@@ -284,8 +268,7 @@ def _invert_rows(worker, threads, codes, signs, zero, halve, scratch, operand):
 @kernel
 def invert_rows(codes, signs, zero, halve, scratch, threads, operand):
     """:func:`invert_transform` for ``inner`` 1; ``scratch`` has the type of values on the way."""
-    for worker in prange(threads):
-        _invert_rows(np.int64(worker), threads, codes, signs, zero, halve, scratch, operand)
+    share(_invert_rows, threads, (codes, signs, zero, halve, scratch, operand))
 
 
 @helper
@@ -295,7 +278,7 @@ def _invert_lanes(worker, threads, codes, signs, zero, halve, scratch, operand, 
     most = _lane_count(n, scratch.itemsize, inner)
     block, lane_signs = np.empty(n * most, scratch.dtype), _lane_signs(signs, most)
     ones = np.ones(most, np.int16)
-    begin, end = _share(worker, threads, outer * (length // n) * ((inner + most - 1) // most))
+    begin, end = part_of(worker, threads, outer * (length // n) * ((inner + most - 1) // most))
     for unit in range(begin, end):
         row, start, first, last = _lanes_of(unit, n, most, length, inner)
         lanes = last - first
@@ -314,5 +297,4 @@ def _invert_lanes(worker, threads, codes, signs, zero, halve, scratch, operand, 
 @kernel
 def invert_lanes(codes, signs, zero, halve, scratch, threads, operand, parity):
     """:func:`invert_transform` for longer ``inner``; ``scratch`` has the type of values on the way."""
-    for worker in prange(threads):
-        _invert_lanes(np.int64(worker), threads, codes, signs, zero, halve, scratch, operand, parity)
+    share(_invert_lanes, threads, (codes, signs, zero, halve, scratch, operand, parity))

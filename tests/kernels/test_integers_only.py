@@ -1,8 +1,8 @@
 """No kernel computes with a floating-point value: read off the compiled types and the LLVM code.
 
-The inferred types are not enough: numba compiles the body of a parallel loop by itself, and inside its own
-array functions an unsigned size beside a signed one becomes a float64. So the code is searched too; it is all
-there is of an intrinsic, which numba's types know only by what goes in and comes out.
+The inferred types are not enough: inside numba's own array functions an unsigned size beside a signed one
+becomes a float64. So the code is searched too; it is all there is of an intrinsic, which numba's types know
+only by what goes in and comes out.
 """
 
 from __future__ import annotations
@@ -32,12 +32,12 @@ FLOAT_CODE = re.compile(
 )
 
 
-def float_uses(function: Callable[..., Any], signature: tuple[Any, ...], *, parallel: bool) -> set[str]:
+def float_uses(function: Callable[..., Any], signature: tuple[Any, ...]) -> set[str]:
     """Return the floating-point variables and instructions of ``function``.
 
     It is compiled afresh, because the cache keeps neither types nor LLVM code.
     """
-    dispatcher = numba.njit(parallel=parallel)(function)
+    dispatcher = numba.njit(function)
     dispatcher.compile(signature)
     (overload,) = dispatcher.overloads.values()
     variables = overload.type_annotation.typemap
@@ -52,7 +52,7 @@ def test_every_kernel_and_helper() -> None:
     for name, (kernel, arguments) in make_calls(1).items():
         if name == kernel.__name__:
             signature = tuple(numba.typeof(argument) for argument in arguments)
-            found[name] = float_uses(kernel.py_func, signature, parallel=True)
+            found[name] = float_uses(kernel.py_func, signature)
     # Compiling a caller gives its helpers a signature.
     pending = [helper for helper in KERNELS if helper.__name__ not in found]
     while pending:
@@ -60,7 +60,7 @@ def test_every_kernel_and_helper() -> None:
         assert ready, f"no kernel of calls.py uses {[helper.__name__ for helper in pending]}"
         for helper in ready:
             name = f"{helper.__module__}.{helper.__name__}"
-            found[name] = float_uses(helper.py_func, helper.signatures[0], parallel=False)
+            found[name] = float_uses(helper.py_func, helper.signatures[0])
             pending.remove(helper)
     assert {name: uses for name, uses in found.items() if uses} == {}
     assert len(found) == len(KERNELS)
@@ -74,8 +74,8 @@ def test_the_check_sees_a_float() -> None:
         return np.int64(np.float64(x) * n)
 
     integers = (numba.int64, numba.int64)
-    assert "fdiv" in float_uses(divide, integers, parallel=False)
-    assert {"sitofp", "fmul", "fptosi"} <= float_uses(round_trip, integers, parallel=False)
+    assert "fdiv" in float_uses(divide, integers)
+    assert {"sitofp", "fmul", "fptosi"} <= float_uses(round_trip, integers)
 
 
 def test_the_check_sees_a_float_inside_an_intrinsic() -> None:
@@ -90,7 +90,7 @@ def test_the_check_sees_a_float_inside_an_intrinsic() -> None:
     def call(x):
         return halve(x)
 
-    assert {"sitofp", "fmul", "fptosi", "float"} <= float_uses(call, (numba.int64,), parallel=False)
+    assert {"sitofp", "fmul", "fptosi", "float"} <= float_uses(call, (numba.int64,))
 
 
 def test_the_check_looks_into_named_tuples() -> None:
@@ -101,5 +101,5 @@ def test_the_check_looks_into_named_tuples() -> None:
     def total(pair):
         return pair.whole + 1
 
-    found = float_uses(total, (numba.typeof(Pair(1, 0.5)),), parallel=False)
+    found = float_uses(total, (numba.typeof(Pair(1, 0.5)),))
     assert any("Pair" in use for use in found)
