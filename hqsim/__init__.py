@@ -21,6 +21,7 @@ from hqsim.errors import HqsimError, InputError, NumericsError, UnsupportedError
 
 if TYPE_CHECKING:
     from hqsim.analysis.estimate import estimate
+    from hqsim.analysis.trace import trace
     from hqsim.cost import list_hardware, load_hardware
     from hqsim.models import list_models, load_model
     from hqsim.quantize import QuantizedModel, list_recipes, load_quantized, load_recipe, quantize
@@ -47,6 +48,7 @@ __all__ = [
     "load_recipe",
     "quantize",
     "simulate",
+    "trace",
     "verify",
 ]
 
@@ -63,6 +65,7 @@ _HOME = {
     "load_recipe": "hqsim.quantize",
     "quantize": "hqsim.quantize",
     "simulate": "hqsim.simulate",
+    "trace": "hqsim.analysis.trace",
     "verify": "hqsim.simulate",
 }
 

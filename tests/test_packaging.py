@@ -47,6 +47,7 @@ def test_the_wheel_holds_the_machines():
         "models/checkpoints/digits/classifier.safetensors",
         "models/graphs/*.json.gz",
         "report/*.j2",
+        "analysis/published_hqdm.csv",
     ],
 )
 def test_package_data_is_inside_the_package(pattern):

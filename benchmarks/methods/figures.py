@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.methods import plan
-from benchmarks.methods.claims import smooth_loss, width_text
 from benchmarks.methods.plan import Variant
 from benchmarks.methods.results import Results
 from benchmarks.methods.tables import tradeoff_points
+from hqsim.analysis.claims import smooth_loss, width_text
 from hqsim.report import ImageStrip
 from hqsim.report.curves import save_curves
 from hqsim.report.figures import save_images

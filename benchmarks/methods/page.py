@@ -12,8 +12,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from benchmarks.methods import tables
 from benchmarks.methods.claims import Claim, against_efficientdm, convergence, order_five, own_aim
 from benchmarks.methods.figures import save_figures
-from benchmarks.methods.results import Published, Results
+from benchmarks.methods.results import Results
 from benchmarks.methods.units import STUDIES
+from hqsim.analysis.claims import Published
 from hqsim.analysis.features import DigitsExtractor
 
 FIGURES = "images"

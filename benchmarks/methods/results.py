@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -18,8 +16,6 @@ from hqsim.analysis.bit_operations import BitOperations, bit_operations
 from hqsim.analysis.bootstrap import Measured
 from hqsim.analysis.quality import METRICS
 from hqsim.io import read_tensors
-
-PUBLISHED = Path(__file__).resolve().parents[2] / "tests" / "data" / "published_hqdm.csv"
 
 
 @dataclass(frozen=True)
@@ -82,19 +78,3 @@ class Results:
                 low, high = METRICS[metric].interval(figure)
                 rows.append((variant.name if variant else "float", images, metric, figure.value, low, high))
         return pd.DataFrame(rows, columns=["variant", "images", "metric", "value", "low", "high"])
-
-
-class Published:
-    """The figures of the HQ-DM paper, by table, method, widths and metric."""
-
-    @cached_property
-    def _values(self) -> dict[tuple[str, str, str, str], float]:
-        frame = pd.read_csv(PUBLISHED).dropna(subset="value")
-        return {
-            (row.table, row.method, f"w{row.w_bits}a{row.a_bits}", row.metric): row.value
-            for row in frame.itertuples()
-        }
-
-    def get(self, table: str, method: str, widths: str, metric: str) -> float | None:
-        """Return a published figure, None where the paper has none."""
-        return self._values.get((table, method, widths, metric))

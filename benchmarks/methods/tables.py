@@ -7,10 +7,11 @@ from collections.abc import Iterable, Sequence
 import pandas as pd
 
 from benchmarks.methods import plan
-from benchmarks.methods.claims import NOT_RUN, Claim, pair, short_name, width_text
+from benchmarks.methods.claims import NOT_RUN, Claim, pair, short_name
 from benchmarks.methods.plan import Variant
-from benchmarks.methods.results import Published, Results
+from benchmarks.methods.results import Results
 from hqsim.analysis.bootstrap import Measured
+from hqsim.analysis.claims import FAILS, HOLDS, UNDECIDED, Published, width_text
 from hqsim.analysis.features import DigitsExtractor
 from hqsim.analysis.quality import METRICS
 from hqsim.report.quantities import MISSING
@@ -169,7 +170,7 @@ def claims_table(claims: Iterable[Claim]) -> str:
 def tally(claims: Sequence[Claim]) -> str:
     """Count the verdicts in a sentence."""
     verdicts = [claim.verdict for claim in claims]
-    names = ("holds", "does not hold here", "undecided", NOT_RUN)
+    names = (HOLDS, FAILS, UNDECIDED, NOT_RUN)
     counts = ", ".join(f"{name}: {verdicts.count(name)}" for name in names if name in verdicts)
     return f"Of {len(claims)} lines: {counts}."
 

@@ -9,13 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hqsim.analysis.breakdown import machine_totals
 from hqsim.analysis.estimate import estimate
 from hqsim.analysis.metrics import psnr_db
 from hqsim.analysis.quality import FEATURES, accuracy, frechet_to_digits
-from hqsim.analysis.run_report import run_report
+from hqsim.analysis.run_folder import Run
+from hqsim.analysis.run_report import page_of
 from hqsim.cost import Estimate
 from hqsim.io import new_folder, write_manifest
-from hqsim.report import write_report
+from hqsim.report import VerdictCard, write_report
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -114,7 +116,8 @@ def run_demo(
         }
         quality = quality_table(samples)
         estimates = {name: estimate(qmodel, name, steps=STEPS) for name in MACHINES}
-        page = write_report(run_report(qmodel, verification, samples, quality, estimates), folder)
+        run = demo_run(qmodel, verification, samples, quality, estimates)
+        page = write_report(page_of([run], cards={run.name: check_cards(verification)}), folder)
         _save_numbers(folder, qmodel, seed)
     return DemoResult(
         verification=verification,
@@ -150,6 +153,73 @@ def quality_table(samples: dict[str, Samples]) -> pd.DataFrame:
             }
         )
     return pd.DataFrame(rows)
+
+
+def demo_run(
+    qmodel: QuantizedModel,
+    verification: VerifyResult,
+    samples: dict[str, Samples],
+    quality: pd.DataFrame,
+    estimates: dict[str, Estimate],
+) -> Run:
+    """Return what the demo measured as a run; outliers and sensitivities are left to ``hqsim trace``."""
+    import pandas as pd
+
+    from hqsim.analysis.layer_table import layer_table
+
+    settings = verification.settings
+    reached = verification.exact.accumulators if verification.exact else {}
+    sums = pd.DataFrame(
+        [(layer, low, high) for layer, (low, high) in reached.items()], columns=["layer", "lowest", "highest"]
+    )
+    costs = [result.layers.assign(machine=name) for name, result in estimates.items()]
+    return Run(
+        name=qmodel.recipe.name,
+        manifest={
+            "settings": {
+                "model": qmodel.model.name,
+                "recipe": qmodel.recipe.name,
+                "steps": settings.steps,
+                "labels": list(settings.labels),
+                "guidance": settings.guidance,
+                "seed": settings.seed,
+                "machines": list(estimates),
+            },
+            "inputs": {qmodel.model.source: qmodel.model.digest},
+            "recipe": qmodel.recipe.model_dump(mode="json"),
+        },
+        layers=layer_table(qmodel, sums),
+        errors=verification.step_layers,
+        quality=quality,
+        cost=pd.concat(costs, ignore_index=True),
+        totals=machine_totals(estimates, images=1),
+        images={name: found.codes for name, found in samples.items()} | {"labels": samples["float"].labels},
+    )
+
+
+def check_cards(verification: VerifyResult) -> list[VerdictCard]:
+    """Return a card per check of the verification."""
+    cards = []
+    for check in verification.checks():
+        value, below = _split_value(check.value)
+        cards.append(
+            VerdictCard(
+                title=check.name,
+                value=value,
+                status="pass" if check.passed else "fail" if check.required else "info",
+                detail=f"{below}limit {check.limit}" + ("" if check.passed else ", not reached"),
+            )
+        )
+    return cards
+
+
+def _split_value(value: str) -> tuple[str, str]:
+    """Return the figure for large type, and what belongs below it: "0 of 12" is "0" and "of 12; "."""
+    figure, mark, rest = value.partition(" of ")
+    if mark:
+        return figure, f"of {rest}; "
+    figure, mark, rest = value.partition(" ± ")
+    return (f"{figure} {rest.split()[-1]}", f"± {rest}; ") if mark else (value, "")
 
 
 def _save_numbers(folder: Path, qmodel: QuantizedModel, seed: int) -> None:

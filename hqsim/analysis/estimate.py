@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hqsim.analysis.activity import Activity, activity_of, check_run, observed_bits
 from hqsim.cost import Estimate, Hardware, Workload, estimate_records, load_hardware
 from hqsim.errors import InputError, UnsupportedError
 
 if TYPE_CHECKING:
+    from hqsim.analysis.run_folder import Run
     from hqsim.cost.mapping import MappingRules
     from hqsim.graph import LayerRecord
     from hqsim.models import Model
@@ -30,6 +32,7 @@ def estimate(
     guidance: float | None = None,
     mapping: MappingRules | None = None,
     realisation: str = "best",
+    trace: Run | str | Path | None = None,
 ) -> Estimate:
     """Estimate cycles, energy and traffic of one denoising step and of a sampling run.
 
@@ -50,17 +53,31 @@ def estimate(
         Rules that fix units, dataflows and tiles of layers (``hqsim.cost.load_mapping``).
     realisation
         How a single Hadamard is executed: ``best``, ``runtime``, ``fold``, ``parity`` or ``as_lowered``.
+    trace
+        A run of this model with the part ``codes``, or its folder (``hqsim.trace``): machines with zero
+        gating save the zeros that it saw, units with an energy per toggle pay for its toggles, and
+        accumulators are as wide as its sums need, not as is proved.
 
     Raises
     ------
     InputError
-        Unknown names, a recipe for a model that is already quantized.
+        Unknown names, a recipe for a model that is already quantized, a trace of another model.
     UnsupportedError
         A width or a layer that the machine cannot run.
     """
     machine = hardware if isinstance(hardware, Hardware) else load_hardware(hardware)
-    records = records_of(model, recipe=recipe, batch=batch, guidance=guidance, steps=steps)
-    return estimate_records(records, machine, steps=steps, mapping=mapping, realisation=realisation)
+    run = _read(trace)
+    records = records_of(model, recipe=recipe, batch=batch, guidance=guidance, steps=steps, run=run)
+    seen = activity_of(run, records) if run else Activity()
+    return estimate_records(
+        records,
+        machine,
+        steps=steps,
+        mapping=mapping,
+        realisation=realisation,
+        zero_fractions=seen.zero_fractions,
+        toggles=seen.toggles,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,17 +98,27 @@ def compare(
     guidance: float | None = None,
     mapping: MappingRules | None = None,
     realisation: str = "best",
+    trace: Run | str | Path | None = None,
 ) -> Comparison:
     """Estimate one run on several machines (names or YAML files); everything else as in :func:`estimate`.
 
     A machine that raises UnsupportedError is a refusal; other errors are raised.
     """
-    work = Workload(tuple(records_of(model, recipe=recipe, batch=batch, guidance=guidance, steps=steps)))
+    run = _read(trace)
+    records = records_of(model, recipe=recipe, batch=batch, guidance=guidance, steps=steps, run=run)
+    seen = activity_of(run, records) if run else Activity()
+    work = Workload(tuple(records))
     estimates, refusals = {}, {}
     for name in machines:
         try:
             estimates[name] = estimate_records(
-                work, load_hardware(name), steps=steps, mapping=mapping, realisation=realisation
+                work,
+                load_hardware(name),
+                steps=steps,
+                mapping=mapping,
+                realisation=realisation,
+                zero_fractions=seen.zero_fractions,
+                toggles=seen.toggles,
             )
         except UnsupportedError as error:
             refusals[name] = str(error)
@@ -114,8 +141,9 @@ def records_of(
     batch: int,
     guidance: float | None,
     steps: int,
+    run: Run | None = None,
 ) -> list[LayerRecord]:
-    """Return the layer records that :func:`estimate` costs."""
+    """Return the layer records that :func:`estimate` costs, with accumulators as ``run`` saw them."""
     from hqsim.models import Model, load_model
     from hqsim.ops.records import layer_records
     from hqsim.quantize import QuantizedModel, load_recipe
@@ -124,22 +152,27 @@ def records_of(
 
     if batch < 1:
         raise InputError(f"batch: got {batch}, allowed 1 and more")
+    observed = observed_bits(run) if run else {}
     if isinstance(model, QuantizedModel):
         if recipe is not None:
             raise InputError(f"recipe: got '{recipe}' for a model that is already quantized; leave it out")
         from hqsim.simulate.verify import accumulator_bits
 
+        if run is not None:
+            check_run(run, model, model.recipe)
         weight = model.model.guidance if guidance is None else guidance
         return layer_records(
             model.graph,
             model.formats,
             images=batch,
             guided=weight != 1.0,
-            accumulator_bits=accumulator_bits(model),
+            accumulator_bits={**accumulator_bits(model), **observed},
             table_steps=len(model.timesteps),
         )
     resolved = load_recipe(DEFAULT_RECIPE if recipe is None else recipe)
     model = model if isinstance(model, Model) else load_model(model, weights=False)
+    if run is not None:
+        check_run(run, model, resolved)
     weight = model.guidance if guidance is None else guidance
     lowered = lower(model.graph, resolved)
     if resolved.precompute_temporal:
@@ -149,5 +182,12 @@ def records_of(
         width_formats(lowered, resolved, {}),
         images=batch,
         guided=weight != 1.0,
+        accumulator_bits=observed,
         table_steps=steps,
     )
+
+
+def _read(trace: Run | str | Path | None) -> Run | None:
+    from hqsim.analysis.run_folder import read_run
+
+    return read_run(trace) if isinstance(trace, str | Path) else trace

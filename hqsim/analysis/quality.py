@@ -87,7 +87,7 @@ def evaluate(
     """
     features = judge.extractor(codes)
     picks = picks_of(len(codes), resamples=resamples)
-    figures = _against_float(codes, latents, reference, picks) if reference else {}
+    figures = against_float(codes, latents, reference, picks) if reference else {}
     if judge.extractor.knows_labels:
         right = 100.0 * (features.probabilities.argmax(1) == labels)
         figures["accuracy_percent"] = measure(lambda pick: float(right[pick].mean()), picks)
@@ -104,9 +104,10 @@ def evaluate(
     }
 
 
-def _against_float(
+def against_float(
     codes: np.ndarray, latents: np.ndarray, reference: tuple[np.ndarray, np.ndarray], picks: np.ndarray
 ) -> dict[str, Measured]:
+    """Return ``sqnr_db`` and ``psnr_db`` against the float model's ``reference``, as in :func:`evaluate`."""
     float_codes, float_latents = reference
     if float_codes.shape != codes.shape or float_latents.shape != latents.shape:
         raise InputError(

@@ -3,38 +3,44 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
+from typing import TYPE_CHECKING
 
 from hqsim.analysis.breakdown import kind_of
 from hqsim.cost import Estimate, Hardware
-from hqsim.cost.layer import LayerCost
 from hqsim.cost.widths import multiplier_mode
 from hqsim.errors import UnsupportedError
 from hqsim.report.roofline import Ceiling, RooflinePanel, RooflinePoint
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 OPERATIONS_PER_MAC = 2
 Widths = tuple[int, int]
 
 
 def roofline_panel(estimate: Estimate) -> RooflinePanel:
-    """Return the panel of the first step: a point for every layer with a product, up to two ceilings.
+    """Return the panel of the estimate's first step."""
+    return roofline_of(estimate.layers, estimate.hardware)
+
+
+def roofline_of(layers: pd.DataFrame, hardware: Hardware) -> RooflinePanel:
+    """Return the panel of an estimate's ``layers``: a point for each with a product, up to two ceilings.
 
     The ceilings are the peak rates at the operand widths of most multiply-accumulates: as they are stored,
     and as the multipliers see them. Where both rates are the same they are one; a width that no unit
     multiplies has none.
     """
-    hardware = estimate.hardware
-    products = [cost for cost in estimate.costs if cost.macs]
-    step_s = sum(cost.latency_s for cost in estimate.costs)
+    products = layers[layers["macs"] > 0]
+    step_s = layers["latency_s"].sum()
     points = tuple(
         RooflinePoint(
-            layer=cost.name,
+            layer=str(cost.name),
             kind=kind_of(cost.op),
             ops_per_byte=OPERATIONS_PER_MAC * cost.macs / cost.dram_bytes if cost.dram_bytes else math.inf,
             ops_per_s=OPERATIONS_PER_MAC * cost.macs / cost.latency_s,
             time_share=cost.latency_s / step_s,
         )
-        for cost in products
+        for cost in products.itertuples(index=False)
     )
     return RooflinePanel(
         machine=hardware.name,
@@ -56,7 +62,7 @@ def peak_ops_per_s(hardware: Hardware, a_bits: int, w_bits: int) -> float:
     return OPERATIONS_PER_MAC * max(rates) * hardware.clock_hz
 
 
-def _ceilings(products: list[LayerCost], hardware: Hardware) -> tuple[Ceiling, ...]:
+def _ceilings(products: pd.DataFrame, hardware: Hardware) -> tuple[Ceiling, ...]:
     stored = _usual_widths(products, "storage")
     multiplied = _usual_widths(products, "multiplier")
     by_rate: dict[float, list[str]] = {}
@@ -69,9 +75,8 @@ def _ceilings(products: list[LayerCost], hardware: Hardware) -> tuple[Ceiling, .
     )
 
 
-def _usual_widths(products: list[LayerCost], where: str) -> Widths:
+def _usual_widths(products: pd.DataFrame, where: str) -> Widths:
     """Return the (activation, weight) bits of most multiply-accumulates in ``storage`` or ``multiplier``."""
-    macs: Counter[Widths] = Counter()
-    for cost in products:
-        macs[getattr(cost, f"{where}_bits_a"), getattr(cost, f"{where}_bits_w")] += cost.macs
-    return macs.most_common(1)[0][0]
+    columns = [f"{where}_bits_a", f"{where}_bits_w"]
+    a_bits, w_bits = products.groupby(columns, sort=False)["macs"].sum().idxmax()
+    return int(a_bits), int(w_bits)

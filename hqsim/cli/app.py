@@ -7,7 +7,20 @@ from typing import Annotated
 import typer
 
 import hqsim
-from hqsim.cli import demo, estimate, hw, models, quantize, simulate, verify
+from hqsim.cli import (
+    compare,
+    demo,
+    diff,
+    estimate,
+    explain,
+    hw,
+    models,
+    quantize,
+    report,
+    simulate,
+    trace,
+    verify,
+)
 from hqsim.cli.arguments import SpreadCommand
 
 app = typer.Typer(
@@ -42,4 +55,9 @@ app.command("quantize")(quantize.quantize)
 app.command("verify")(verify.verify)
 app.command("simulate", cls=SpreadCommand)(simulate.simulate)
 app.command("estimate", cls=SpreadCommand)(estimate.estimate)
+app.command("compare", cls=SpreadCommand)(compare.compare)
+app.command("diff")(diff.diff)
+app.command("explain", cls=SpreadCommand)(explain.explain)
+app.command("report")(report.report)
+app.command("trace", cls=SpreadCommand)(trace.trace)
 app.add_typer(hw.app, name="hw")

@@ -67,6 +67,12 @@ def estimate(
         Realisation,
         typer.Option("--realisation", help="How a single Hadamard is executed; best: fewest cycles."),
     ] = Realisation.BEST,
+    trace: Annotated[
+        Path | None,
+        typer.Option(
+            "--trace", metavar="RUN", help="A run of this model: zeros, toggles, sums as seen there."
+        ),
+    ] = None,
     csv: Annotated[
         Path | None, typer.Option("--csv", metavar="FILE", help="Write one row per (machine, layer).")
     ] = None,
@@ -113,6 +119,11 @@ def estimate(
         from hqsim.quantize import load_recipe
 
         load_recipe(recipe)
+    run = None
+    if trace is not None:
+        from hqsim.analysis.run_folder import read_run
+
+        run = read_run(trace)
     loaded = load_any(model)
     from hqsim.analysis.breakdown import machine_totals
     from hqsim.analysis.estimate import DEFAULT_RECIPE, compare, guidance_of
@@ -126,6 +137,7 @@ def estimate(
         guidance=guidance,
         mapping=rules,
         realisation=realisation.value,
+        trace=run,
     )
     if not found.estimates:
         raise UnsupportedError("\n".join(f"{name}: {reason}" for name, reason in found.refusals.items()))

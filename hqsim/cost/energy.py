@@ -42,20 +42,20 @@ def layer_energy(
     traffic: Traffic,
     latency_s: float,
     zero_fraction: float = 0.0,
+    toggles: Sequence[float] = (),
 ) -> Mapping[str, Energy]:
     """Return the energy of one layer by part; the parts are its whole energy.
 
     ``runs`` are those of the product and of its parity term. On a machine with zero gating the
     ``zero_fraction`` of the product's multiplications, those of a zero operand code, costs neither
-    multiplier nor adder.
+    multiplier nor adder. ``toggles`` are the shares of consecutive operands of the product in which each bit
+    changes, the lowest bit first; they count on a unit that has an energy per toggle.
     """
     on_chip = len(hardware.on_chip)
     gated = zero_fraction if hardware.zero_gating else 0.0
     vector = hardware.vector
-    work = ((record.macs, gated), (record.parity_macs, 0.0))
-    multiply = [
-        use for run, (macs, zeros) in zip(runs, work, strict=False) for use in _multiply(run, macs, zeros)
-    ]
+    work = ((record.macs, gated, toggles), (record.parity_macs, 0.0, ()))
+    multiply = [use for run, known in zip(runs, work, strict=False) for use in _multiply(run, *known)]
     return {
         "multiply": charge(multiply),
         "hadamard": charge(_hadamard(record, hardware)),
@@ -74,12 +74,12 @@ def _access(hardware: Hardware, traffic: Traffic, level: int) -> Uses:
     ]
 
 
-def _multiply(run: MatrixRun, macs: int, zero_fraction: float) -> Uses:
+def _multiply(run: MatrixRun, macs: int, zero_fraction: float, toggles: Sequence[float]) -> Uses:
     """Multiplier, adder and pipeline registers of every pass, at the native widths that do the work."""
     unit, mode = run.unit, run.mode
     operations = macs * mode.passes
     worked = operations * (1.0 - zero_fraction)
-    uses = [(unit.multiply_pj(mode.a_bits, mode.w_bits), worked)]
+    uses = [(_multiply_pj(run, toggles), worked)]
     if unit.add:
         uses.append((unit.add.at(unit.accumulator_bits), worked))
     if unit.register_pj_per_bit:
@@ -88,6 +88,19 @@ def _multiply(run: MatrixRun, macs: int, zero_fraction: float) -> Uses:
         moving = {"ws": mode.a_bits, "is": mode.w_bits}.get(run.run.label, both)
         uses.append((unit.register_pj_per_bit, operations * (moving + unit.accumulator_bits)))
     return uses
+
+
+def _multiply_pj(run: MatrixRun, toggles: Sequence[float]) -> Quantity:
+    """Energy of one pass; bits that the multiplier has more than the operand repeat the operand's highest."""
+    mode = run.mode
+    known = run.unit.multiply_pj(mode.a_bits, mode.w_bits)
+    per_toggle = run.unit.toggle_pj
+    if per_toggle is None or not toggles:
+        return known
+    bits = mode.a_bits * mode.a_passes
+    changing = sum(toggles) + (bits - len(toggles)) * toggles[-1]
+    more = per_toggle.value * (changing - bits / 2) / mode.a_passes
+    return Quantity(value=max(known.value + more, 0.0), assumed=known.assumed or per_toggle.assumed)
 
 
 def _hadamard(record: LayerRecord, hardware: Hardware) -> Uses:

@@ -151,7 +151,11 @@ def _plain(cost: LayerCost) -> dict[str, Any]:
 
 
 def _check(
-    records: Sequence[LayerRecord], steps: int, realisation: str, zero_fractions: Mapping[str, float]
+    records: Sequence[LayerRecord],
+    steps: int,
+    realisation: str,
+    zero_fractions: Mapping[str, float],
+    toggles: Mapping[str, Sequence[float]],
 ) -> None:
     if not records:
         raise InputError("estimate: there are no layer records; give at least one.")
@@ -171,6 +175,11 @@ def _check(
             raise unknown_name("layer in zero_fractions", name, names)
         if not 0.0 <= fraction <= 1.0:
             raise InputError(f"zero_fractions: '{name}' has {fraction}, allowed 0 to 1.")
+    for name, shares in toggles.items():
+        if name not in names:
+            raise unknown_name("layer in toggles", name, names)
+        if not all(0.0 <= share <= 1.0 for share in shares):
+            raise InputError(f"toggles: '{name}' has {list(shares)}, allowed 0 to 1 for every bit.")
 
 
 def estimate_records(
@@ -181,6 +190,7 @@ def estimate_records(
     mapping: MappingRules | None = None,
     realisation: str = "best",
     zero_fractions: Mapping[str, float] | None = None,
+    toggles: Mapping[str, Sequence[float]] | None = None,
 ) -> Estimate:
     """Estimate what executing ``records`` in order costs, once and for ``steps`` denoising steps.
 
@@ -198,6 +208,8 @@ def estimate_records(
         ``best``; ``as_lowered``; or ``runtime``, ``fold`` or ``parity`` wherever a layer has it.
     zero_fractions
         Share of the multiplications of a layer, as lowered, that have a zero operand code, by layer.
+    toggles
+        Shares of consecutive operands of a layer, as lowered, in which each bit changes, lowest bit first.
 
     Raises
     ------
@@ -208,9 +220,10 @@ def estimate_records(
         For operand widths that the machine's multipliers do not cover, or a layer that fits nowhere.
     """
     zeros = zero_fractions or {}
+    changes = {name: tuple(shares) for name, shares in (toggles or {}).items()}
     work = records if isinstance(records, Workload) else Workload(tuple(records))
     records = work.records
-    _check(records, steps, realisation, zeros)
+    _check(records, steps, realisation, zeros, changes)
     pricing = Pricing(hardware, realisation)
     wanted = [FREE] * len(records)
     if mapping:
@@ -226,6 +239,7 @@ def estimate_records(
                 wanted=want,
                 weights_from_dram=cold,
                 zero_fraction=zeros.get(record.name, 0.0),
+                toggles=changes.get(record.name, ()),
             )
             for record, shape, layer, want in zip(work.records, work.shapes, plan.layers, wanted, strict=True)
         ]

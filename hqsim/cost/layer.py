@@ -90,6 +90,7 @@ def layer_cost(
     tiles: tuple[LevelTile, ...],
     weights_from_dram: bool = True,
     zero_fraction: float = 0.0,
+    toggles: tuple[float, ...] = (),
 ) -> LayerCost:
     """Return the cost of a layer as the candidate runs it, with the given exchange with DRAM.
 
@@ -151,6 +152,7 @@ def layer_cost(
             traffic=traffic,
             latency_s=latency_s,
             zero_fraction=zero_fraction,
+            toggles=toggles,
         ),
         dram_bytes=level_bytes[on_chip],
         sram_bytes=sum(level_bytes[:on_chip]),

@@ -65,7 +65,9 @@ class MatrixUnit:
     ``other_widths`` is ``next_wider``, ``passes`` or ``unsupported``: what becomes of operands that no
     ``native`` pair covers (a bit-composable unit composes its own pairs and has none here). ``multiply``
     are known energies by width. ``add`` and ``register_pj_per_bit`` are None where these hold the whole
-    multiply-accumulate. ``operators`` are the record operators that the unit may run; None: all.
+    multiply-accumulate. ``toggle_pj`` is the energy of one changing bit of an activation operand, counted
+    against the half of its bits that change in random operands, whose energy ``multiply`` is; None: it is
+    always that. ``operators`` are the record operators that the unit may run; None: all.
     ``place`` is where a file describes the widths, for errors (``file:line:column: path: ``).
     """
 
@@ -77,6 +79,7 @@ class MatrixUnit:
     multiply: tuple[MultiplyEnergy, ...]
     add: WidthEnergy | None = None
     register_pj_per_bit: Quantity | None = None
+    toggle_pj: Quantity | None = None
     operators: frozenset[str] | None = None
     place: str = field(default="", repr=False, compare=False)
 

@@ -35,6 +35,7 @@ class Pricing:
         wanted: LayerMapping,
         weights_from_dram: bool = True,
         zero_fraction: float = 0.0,
+        toggles: tuple[float, ...] = (),
     ) -> LayerCost:
         """Return the layer's cost where it takes the fewest cycles, then the least energy.
 
@@ -48,10 +49,10 @@ class Pricing:
             For a mapping that asks for something that the machine or the layer does not have.
         """
         exchange = (residency.input_from_dram, residency.output_to_dram, residency.streams)
-        key = (shape, exchange, wanted, weights_from_dram, zero_fraction)
+        key = (shape, exchange, wanted, weights_from_dram, zero_fraction, toggles)
         cost = self._known.get(key)
         if cost is None:
-            cost = self._cheapest(record, residency, wanted, weights_from_dram, zero_fraction)
+            cost = self._cheapest(record, residency, wanted, weights_from_dram, zero_fraction, toggles)
             self._known[key] = cost
         return cost
 
@@ -62,6 +63,7 @@ class Pricing:
         wanted: LayerMapping,
         weights_from_dram: bool,
         zero_fraction: float,
+        toggles: tuple[float, ...],
     ) -> LayerCost:
         options = candidates(record, self.hardware, wanted=wanted, policy=self.policy)
         engines = [engine_cycles(option.record, self.hardware, option.runs) for option in options]
@@ -70,8 +72,8 @@ class Pricing:
         for option, busy in sorted(zip(options, engines, strict=True), key=lambda pair: pair[1].together):
             if best is not None and busy.together > best.cycles:
                 break
-            # A fraction of zero codes was measured in the lowered realisation and says nothing of others.
-            zeros = zero_fraction if option.record.realisation == record.realisation else 0.0
+            # Codes were measured in the lowered realisation and say nothing of others.
+            measured = option.record.realisation == record.realisation
             try:
                 cost = layer_cost(
                     option,
@@ -80,7 +82,8 @@ class Pricing:
                     residency=residency,
                     tiles=wanted.tiles,
                     weights_from_dram=weights_from_dram,
-                    zero_fraction=zeros,
+                    zero_fraction=zero_fraction if measured else 0.0,
+                    toggles=toggles if measured else (),
                 )
             except UnsupportedError as error:
                 reasons[str(error)] = None

@@ -31,6 +31,7 @@ class MatrixFile(Strict):
     multiply_pj: Annotated[list[MultiplyPoint], Field(min_length=1)]
     add_pj: WidthPoint | None = None
     register_pj_per_bit: NonNegative | None = None
+    toggle_pj: NonNegative | None = None
     operators: Annotated[list[str], Field(min_length=1)] | None = None
 
     @field_validator("multiply_pj")
@@ -58,6 +59,7 @@ class MatrixFile(Strict):
             multiply=tuple(point.energy() for point in self.multiply_pj),
             add=self.add_pj.energy() if self.add_pj else None,
             register_pj_per_bit=self.register_pj_per_bit.quantity() if self.register_pj_per_bit else None,
+            toggle_pj=self.toggle_pj.quantity() if self.toggle_pj else None,
             operators=frozenset(self.operators) if self.operators else None,
             place=place,
         )

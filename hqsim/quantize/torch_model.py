@@ -86,7 +86,7 @@ class TorchModel:
         self.graph = graph
         self.dtype = dtype
         self.formats = formats
-        self.parameters = _Parameters(graph, parameters, weights or {}, dtype)
+        self.parameters: Mapping[str, Tensor] = _Parameters(graph, parameters, weights or {}, dtype)
 
     @torch.no_grad()
     def evaluate(self, node: Node, inputs: tuple[Tensor, ...], entry: int) -> Tensor:

@@ -1,8 +1,25 @@
-"""One run as one offline HTML page, with its tables as CSV and its figures as PNG beside it."""
+"""One run or several as one offline HTML page, with tables as CSV and figures as PNG and PDF beside it."""
 
 from __future__ import annotations
 
-from hqsim.report.data import ImageStrip, RunReport, VerdictCard
+from hqsim.report.data import (
+    Answer,
+    ComparisonReport,
+    Finding,
+    ImageStrip,
+    Page,
+    RunReport,
+    VerdictCard,
+)
 from hqsim.report.page import write_report
 
-__all__ = ["ImageStrip", "RunReport", "VerdictCard", "write_report"]
+__all__ = [
+    "Answer",
+    "ComparisonReport",
+    "Finding",
+    "ImageStrip",
+    "Page",
+    "RunReport",
+    "VerdictCard",
+    "write_report",
+]

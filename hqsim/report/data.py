@@ -1,26 +1,25 @@
-"""What a report is made of: plain data that the rest of hqsim fills in and the page reads."""
+"""What a page is made of: plain data that the rest of hqsim fills in and the page reads."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from hqsim.errors import InputError
-
-if TYPE_CHECKING:
-    from hqsim.report.roofline import RooflinePanel
+from hqsim.report.details import LayerDetail
+from hqsim.report.grid import Grid
+from hqsim.report.lines import LineChart
+from hqsim.report.roofline import RooflinePanel
+from hqsim.report.timeline import Timeline
+from hqsim.report.tradeoff import Tradeoff
 
 Status = Literal["pass", "fail", "info"]
-Mode = Literal["teacher-forced", "free-running"]
-
-MODES: tuple[str, ...] = get_args(Mode)
-STEP_COLUMNS = ("layer", "step", "mode", "sqnr_db")
 
 
 @dataclass(frozen=True)
@@ -38,6 +37,29 @@ class VerdictCard:
                 f"verdict card '{self.title}': status is '{self.status}', "
                 f"allowed are {', '.join(get_args(Status))}."
             )
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing to know about a run: what was found, why it matters or happens, what to try.
+
+    ``rule`` names the rule that found it, ``layers`` the layers it is about (may be empty).
+    """
+
+    rule: str
+    text: str
+    reason: str
+    suggestion: str
+    layers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A question about a comparison, its answer in a sentence, and what the answer rests on."""
+
+    question: str
+    answer: str
+    grounds: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,66 +98,115 @@ class ImageStrip:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class RunReport:
-    """Everything that the page shows. An empty frame or tuple leaves its section out.
+    """Everything that the page shows of one run. What is empty leaves its section out.
 
     Parameters
     ----------
-    title, subtitle
-        Heading of the page and the line below it.
+    name, subtitle
+        Name of the run, unlike every other's on the page, and a line about it.
     cards
         Verdicts, shown first.
-    images
-        One strip per executor, all with the same number of images.
-    image_labels
-        One label (the class) per image; may be empty.
-    step_layers
-        Tidy, one row per (layer, step, mode): ``layer, step, mode, sqnr_db`` and, where known,
-        ``timestep, mismatch_percent, max_lsb``. ``mode`` is "teacher-forced" or "free-running".
-        An infinite ``sqnr_db`` means identical, NaN means not measured.
+    findings
+        Findings in words, the most important first.
+    images, image_labels
+        One strip per executor, all with the same number of images; one label per image, or none.
+    grids
+        Figures by layer and step, drawn as heatmaps.
+    shares
+        ``layer, share_percent``: what each layer adds to the final error, in execution order.
+    curves
+        Figures along the trajectory.
     layers
-        One row per layer in execution order. Any column is shown. A name that ends in ``[machine]``
-        belongs to that machine's view; ``_pj, _s, _bytes, _db, _percent`` at the end of a name (or
-        before ``_per_``) are units, which the page scales for reading.
+        One row per layer in execution order, its name in ``layer``. Any column is shown. A name that ends in
+        ``[machine]`` belongs to that machine's view; ``_pj, _s, _bytes, _db, _percent`` at the end of a name
+        (or before ``_per_``) are units, which the page scales for reading.
+    details
+        Distributions of a layer's operands and weight, by layer.
     totals
         One row per machine, its name in ``machine``. Columns ``energy_pj.<part>`` (for example
         ``energy_pj.dram``) make the energy breakdown.
-    rooflines
-        One panel per machine.
+    rooflines, timelines
+        One per machine.
     quality
         One row per executor, metrics as columns.
-    notes
-        Findings in words.
+    tables
+        Further tables by name, written as CSV beside those above.
     manifest
         Versions, seeds, settings, hashes; nested mappings and sequences are allowed.
 
     Raises
     ------
     InputError
-        If a frame lacks a column it needs, a row occurs twice, or the images do not fit together.
+        If a frame lacks a column it needs, or the images do not fit together.
     """
 
-    title: str
+    name: str
     subtitle: str = ""
     cards: tuple[VerdictCard, ...] = ()
+    findings: tuple[Finding, ...] = ()
     images: tuple[ImageStrip, ...] = ()
     image_labels: tuple[str, ...] = ()
-    step_layers: pd.DataFrame = field(default_factory=pd.DataFrame)
+    grids: tuple[Grid, ...] = ()
+    shares: pd.DataFrame = field(default_factory=pd.DataFrame)
+    curves: tuple[LineChart, ...] = ()
     layers: pd.DataFrame = field(default_factory=pd.DataFrame)
+    details: Mapping[str, LayerDetail] = field(default_factory=lambda: MappingProxyType({}))
     totals: pd.DataFrame = field(default_factory=pd.DataFrame)
     rooflines: tuple[RooflinePanel, ...] = ()
+    timelines: tuple[Timeline, ...] = ()
     quality: pd.DataFrame = field(default_factory=pd.DataFrame)
-    notes: tuple[str, ...] = ()
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=lambda: MappingProxyType({}))
     manifest: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
         _check_images(self.images, self.image_labels)
-        if not self.step_layers.empty:
-            _check_step_layers(self.step_layers)
-        if not self.totals.empty and "machine" not in self.totals.columns:
-            raise InputError(
-                f"totals: column 'machine' is missing, got {_names(self.totals)}; "
-                "name each row's machine there."
-            )
+        for name, column in (("totals", "machine"), ("layers", "layer"), ("shares", "share_percent")):
+            frame: pd.DataFrame = getattr(self, name)
+            if not frame.empty and column not in frame.columns:
+                got = ", ".join(str(found) for found in frame.columns)
+                raise InputError(f"{name} of run '{self.name}': column '{column}' is missing, got {got}.")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class ComparisonReport:
+    """What a page of several runs shows before it shows each of them.
+
+    ``table`` has one row per run and machine, ``claims`` one per claim (``claim, source, measured, verdict,
+    detail``), ``left_out`` what was asked for and is not in the table, with the reason; ``tradeoffs`` are
+    quality over cost, ``images`` one strip per run from the same noise.
+    """
+
+    answers: tuple[Answer, ...] = ()
+    table: pd.DataFrame = field(default_factory=pd.DataFrame)
+    claims: pd.DataFrame = field(default_factory=pd.DataFrame)
+    left_out: pd.DataFrame = field(default_factory=pd.DataFrame)
+    tradeoffs: tuple[Tradeoff, ...] = ()
+    images: tuple[ImageStrip, ...] = ()
+    image_labels: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        _check_images(self.images, self.image_labels)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Page:
+    """The page: its heading, its runs (at least one), and what compares them.
+
+    Raises
+    ------
+    InputError
+        Without a run, or when two have the same name.
+    """
+
+    title: str
+    subtitle: str = ""
+    runs: tuple[RunReport, ...]
+    comparison: ComparisonReport | None = None
+
+    def __post_init__(self) -> None:
+        names = [run.name for run in self.runs]
+        if not names or len(set(names)) < len(names):
+            raise InputError(f"runs of the page: got {names}; give at least one, each under its own name.")
 
 
 def _check_images(images: tuple[ImageStrip, ...], labels: tuple[str, ...]) -> None:
@@ -146,26 +217,3 @@ def _check_images(images: tuple[ImageStrip, ...], labels: tuple[str, ...]) -> No
         raise InputError(f"images: every executor needs the same number of images, got {counts}.")
     if images and labels and len(labels) != len(images[0].codes):
         raise InputError(f"image_labels: got {len(labels)} labels for {len(images[0].codes)} images.")
-
-
-def _check_step_layers(frame: pd.DataFrame) -> None:
-    missing = [name for name in STEP_COLUMNS if name not in frame.columns]
-    if missing:
-        raise InputError(
-            f"step_layers: missing column(s) {', '.join(missing)}; needed are {', '.join(STEP_COLUMNS)}, "
-            f"got {_names(frame)}."
-        )
-    unknown = sorted({str(mode) for mode in frame["mode"].unique()} - set(MODES))
-    if unknown:
-        raise InputError(f"step_layers: mode is {unknown[0]!r}, allowed are {', '.join(MODES)}.")
-    twice = frame.duplicated(["layer", "step", "mode"])
-    if twice.any():
-        row = frame[twice].iloc[0]
-        raise InputError(
-            f"step_layers: layer '{row['layer']}', step {row['step']}, mode '{row['mode']}' occurs more than "
-            "once; give one row per layer, step and mode."
-        )
-
-
-def _names(frame: pd.DataFrame) -> str:
-    return ", ".join(str(name) for name in frame.columns)

@@ -6,11 +6,13 @@ import base64
 import struct
 import zlib
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
-from hqsim.report.data import ImageStrip
+if TYPE_CHECKING:
+    from hqsim.report.data import ImageStrip
 
 COLUMNS = 10
 MAX_IMAGES = 40

@@ -1,93 +1,131 @@
-"""Put a run's data together: index.html, CSVs and figures in one folder."""
+"""Put a page together: index.html, tables as CSV and figures as PNG and PDF in one folder."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
+from collections.abc import Mapping
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from jinja2 import Environment, FunctionLoader, StrictUndefined
 from markupsafe import Markup
 
-from hqsim.report.data import RunReport
-from hqsim.report.energy import PREFIX, EnergyChart, energy_chart
-from hqsim.report.figures import save_energy, save_heatmap, save_images
-from hqsim.report.heatmap import StepGrid, heatmap_of, step_grids
+from hqsim.report.block import block_of
+from hqsim.report.data import Page, RunReport
+from hqsim.report.details import histogram_table, maxima_table
+from hqsim.report.drawings import Drawing, drawings_of
+from hqsim.report.energy import PREFIX, energy_chart
 from hqsim.report.images import contact_sheets
 from hqsim.report.manifest import manifest_lines
-from hqsim.report.roofline import save_rooflines
-from hqsim.report.scale import VIRIDIS
-from hqsim.report.tables import machine_views, table_of
+from hqsim.report.tables import table_of
 
-TABLES = ("layers", "step_layers", "totals", "quality")
+SCRIPTS = ("dom.js", "charts.js", "heatmap.js", "layers.js", "page.js")
+FORMATS = ("png", "pdf")
+Link = tuple[str, str]
+"""Path of a file beside the page, and what the link to it says."""
 
 
-def write_report(run: RunReport, folder: Path) -> Path:
-    """Write the report of ``run`` into ``folder`` and return the path of its page.
+def write_report(page: Page, folder: Path) -> Path:
+    """Write ``page`` into ``folder`` and return the path of its ``index.html``.
 
-    Written are ``index.html`` and, for what ``run`` holds, ``layers.csv``, ``step_layers.csv``,
-    ``totals.csv``, ``quality.csv``, and in ``figures/`` ``heatmap.png``, ``images.png``, ``energy.png`` and
-    ``roofline.png``. The same ``run`` gives the same bytes. ``folder`` must exist; files of these names in it
-    are replaced.
+    Beside it lie the tables as CSV, the runs' rows together under the run's name in ``run``, and every figure
+    in ``figures/`` as PNG and PDF. The same page gives the same bytes. ``folder`` must exist; files of
+    these names in it are replaced.
 
     Raises
     ------
     OSError
         If ``folder`` does not exist or cannot be written.
     """
-    for name in TABLES:
-        frame: pd.DataFrame = getattr(run, name)
-        if not frame.empty:
-            frame.to_csv(folder / f"{name}.csv", index=False, encoding="utf-8", lineterminator="\n")
-    grids = step_grids(run.step_layers, run.layers)
-    energy = energy_chart(run.totals)
-    figures = folder / "figures"
-    if grids or run.images or energy or run.rooflines:
-        figures.mkdir(exist_ok=True)
-    if grids:
-        save_heatmap(grids, figures / "heatmap.png")
-    if run.images:
-        save_images(run.images, run.image_labels, figures / "images.png")
-    if energy:
-        save_energy(energy, figures / "energy.png")
-    roofline = ""
-    if run.rooflines:
-        save_rooflines(run.rooflines, figures / "roofline.png")
-        roofline = base64.b64encode((figures / "roofline.png").read_bytes()).decode("ascii")
-    page = folder / "index.html"
-    page.write_text(render_page(run, grids, energy, roofline), encoding="utf-8", newline="\n")
-    return page
+    tables = tables_of(page)
+    for name, frame in tables.items():
+        frame.to_csv(folder / f"{name}.csv", index=False, encoding="utf-8", lineterminator="\n")
+    drawings = drawings_of(page)
+    if drawings:
+        (folder / "figures").mkdir(exist_ok=True)
+    for drawing in drawings:
+        drawing.draw(tuple(folder / f"{drawing.path}.{kind}" for kind in FORMATS))
+    target = folder / "index.html"
+    target.write_text(render_page(page, tables, drawings), encoding="utf-8", newline="\n")
+    return target
 
 
-def render_page(run: RunReport, grids: tuple[StepGrid, ...], energy: EnergyChart, roofline: str) -> str:
-    """Return the text of the page; everything that comes from ``run`` is escaped.
+def tables_of(page: Page) -> dict[str, pd.DataFrame]:
+    """Return the tables beside the page by name, the rows of all runs together; empty ones are left out."""
+    together: dict[str, list[pd.DataFrame]] = {}
+    for run in page.runs:
+        own = {
+            "layers": run.layers,
+            "totals": run.totals,
+            "quality": run.quality,
+            **run.tables,
+            "histograms": histogram_table(run.details),
+            "maxima": maxima_table(run.details),
+        }
+        for name, frame in own.items():
+            if not frame.empty:
+                labelled = frame.drop(columns="run", errors="ignore").copy()
+                labelled.insert(0, "run", run.name)
+                together.setdefault(name, []).append(labelled)
+    tables = {name: pd.concat(frames, ignore_index=True) for name, frames in together.items()}
+    if page.comparison:
+        compared = {
+            "comparison": page.comparison.table,
+            "claims": page.comparison.claims,
+            "left-out": page.comparison.left_out,
+        }
+        tables |= {name: frame for name, frame in compared.items() if not frame.empty}
+    return tables
 
-    ``roofline`` is the figure as a PNG in base64, empty without one.
-    """
+
+def render_page(page: Page, tables: Mapping[str, pd.DataFrame], drawings: tuple[Drawing, ...]) -> str:
+    """Return the text of the page; everything that comes from ``page`` is escaped."""
     environment = Environment(
         loader=FunctionLoader(_resource), autoescape=True, undefined=StrictUndefined,
         trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    script = _resource("table.js").strip()
-    parts = [name for name in run.totals.columns if str(name).startswith(PREFIX)]
+    script = "\n".join(_resource(name).strip() for name in SCRIPTS)
+
+    def links(section: str, *names: str, run: str = "") -> list[Link]:
+        """Files beside a section: tables by name, then its figures."""
+        found = [(f"{name}.csv", f"{name}.csv") for name in names if name in tables]
+        figures = [one for one in drawings if one.section == section and one.run == run]
+        for one in figures:
+            lead = f"{one.name} " if len(figures) > 1 else ""
+            found += [(f"{one.path}.{kind}", lead + kind.upper()) for kind in FORMATS]
+        return found
+
+    comparison = page.comparison
     return environment.get_template("page.html.j2").render(
-        run=run,
+        page=page,
+        comparison=comparison,
+        compared=table_of(comparison.table.dropna(axis="columns", how="all")) if comparison else (),
+        left_out=table_of(comparison.left_out) if comparison else (),
+        claims=table_of(comparison.claims) if comparison else (),
+        contact=contact_sheets(comparison.images, comparison.image_labels) if comparison else (),
+        runs=[_run_view(run) for run in page.runs],
+        links=links,
+        block=Markup(block_of(page)),
         script=Markup(script),
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
         style=Markup(_resource("style.css").strip()),
-        contact=contact_sheets(run.images, run.image_labels),
-        heatmaps=tuple(heatmap_of(grid) for grid in grids),
-        gradient=VIRIDIS,
-        quality=table_of(run.quality),
-        totals=table_of(run.totals.drop(columns=parts)),
-        energy=energy,
-        roofline=roofline,
-        layer_views=machine_views(table_of(run.layers)),
-        layer_count=len(run.layers),
-        manifest=manifest_lines(run.manifest),
     )
+
+
+def _run_view(run: RunReport) -> dict[str, Any]:
+    """Return what the template draws of a run itself; the script draws the rest from the data block."""
+    parts = [name for name in run.totals.columns if str(name).startswith(PREFIX)]
+    return {
+        "run": run,
+        "contact": contact_sheets(run.images, run.image_labels),
+        "quality": table_of(run.quality),
+        "totals": table_of(run.totals.drop(columns=parts)),
+        "energy": energy_chart(run.totals),
+        "manifest": manifest_lines(run.manifest),
+    }
 
 
 def _resource(name: str) -> str:

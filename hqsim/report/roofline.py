@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from hqsim.report.figures import save_figure
+from hqsim.report.figures import Target, save_figure
 from hqsim.report.scale import PARTS
 
 COLUMNS = 3
@@ -53,8 +52,8 @@ class RooflinePanel:
     points: tuple[RooflinePoint, ...]
 
 
-def save_rooflines(panels: Sequence[RooflinePanel], path: Path) -> None:
-    """Draw the panels side by side into ``path`` (``.png`` or ``.pdf``)."""
+def save_rooflines(panels: Sequence[RooflinePanel], target: Target) -> None:
+    """Draw the panels side by side into ``target`` (``.png`` or ``.pdf``)."""
     columns = min(COLUMNS, len(panels))
     rows = -(-len(panels) // columns)
     figure = Figure(figsize=(0.6 + 4.3 * columns, 0.7 + 3.6 * rows), layout="constrained")
@@ -76,7 +75,7 @@ def save_rooflines(panels: Sequence[RooflinePanel], path: Path) -> None:
         frameon=False,
         fontsize=8,
     )
-    save_figure(figure, path)
+    save_figure(figure, target)
 
 
 def _legend(colours: dict[str, str]) -> list[Line2D]:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 from matplotlib.figure import Figure
 
 from hqsim.report.curves import COLOURS
-from hqsim.report.figures import save_figure
+from hqsim.report.figures import Target, save_figure
+from hqsim.report.quantities import Quantity
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,6 +24,24 @@ class Point:
     high: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Tradeoff:
+    """Points of one machine and what their axes mean; ``unit`` is the unit of the cost ("pj", "s")."""
+
+    name: str
+    title: str
+    cost_label: str
+    unit: str
+    quality_label: str
+    points: tuple[Point, ...]
+
+    def scaled(self) -> tuple[str, tuple[Point, ...]]:
+        """Return the label of the cost axis with a readable unit, and the points with costs in it."""
+        quantity = Quantity.of([point.cost for point in self.points], self.unit)
+        points = (replace(point, cost=point.cost / quantity.divisor) for point in self.points)
+        return f"{self.cost_label} [{quantity.unit}]", tuple(points)
+
+
 def front_of(points: Sequence[Point]) -> list[Point]:
     """Return the points that no other beats or equals in both (Pareto), cheapest first."""
     best: list[Point] = []
@@ -33,8 +51,8 @@ def front_of(points: Sequence[Point]) -> list[Point]:
     return best
 
 
-def save_tradeoff(points: Sequence[Point], path: Path, *, cost_label: str, quality_label: str) -> None:
-    """Draw the points by group, and the front as a line, into ``path`` (``.png`` or ``.pdf``)."""
+def save_tradeoff(points: Sequence[Point], target: Target, *, cost_label: str, quality_label: str) -> None:
+    """Draw the points by group, and the front as a line, into ``target`` (``.png`` or ``.pdf``)."""
     figure = Figure(figsize=(6.6, 4.2), layout="constrained")
     panel = figure.subplots()
     front = front_of(points)
@@ -53,10 +71,11 @@ def save_tradeoff(points: Sequence[Point], path: Path, *, cost_label: str, quali
                 xytext=(4, 3),
                 textcoords="offset points",
                 fontsize=7,
+                parse_math=False,
             )
     panel.set_xlabel(cost_label, fontsize=9)
     panel.set_ylabel(quality_label, fontsize=9)
     panel.tick_params(labelsize=8)
     panel.spines[["top", "right"]].set_visible(False)
     panel.legend(frameon=False, fontsize=8)
-    save_figure(figure, path)
+    save_figure(figure, target)

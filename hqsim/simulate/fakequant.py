@@ -71,16 +71,20 @@ class FakeQuantResult:
 
 
 def compare_fakequant(
-    qmodel: QuantizedModel, settings: SamplingSettings, progress: Progress
+    qmodel: QuantizedModel, settings: SamplingSettings, progress: Progress, *, layers_only: bool = False
 ) -> FakeQuantResult:
-    """Run integer, fake-quant (float32 and float64) and float from the same noise and compare."""
+    """Run integer, fake-quant (float32 and float64) and float from the same noise and compare.
+
+    ``layers_only`` leaves out the runs whose final samples alone are compared: float64 and float.
+    """
     result = FakeQuantResult()
     runners: dict[str, Any] = {
         "integer": CodeExecutor(qmodel, form="integer"),
         "fakequant": TorchExecutor(qmodel, fake=True),
-        "fakequant64": TorchExecutor(qmodel, fake=True, double=True),
-        "float": TorchExecutor(qmodel, fake=False),
     }
+    if not layers_only:
+        runners["fakequant64"] = TorchExecutor(qmodel, fake=True, double=True)
+        runners["float"] = TorchExecutor(qmodel, fake=False)
     states = {name: start_run(qmodel, runner, settings) for name, runner in runners.items()}
     teacher = _Teacher(qmodel, runners["integer"], result)
     for step, context in enumerate(step_contexts(qmodel, settings)):
@@ -91,7 +95,7 @@ def compare_fakequant(
             _compare_running(qmodel, result, ours, fake, step, context.entry)
             teacher.compare(fake, step, context.entry)
             predicted |= {"integer": ours.value, "fakequant": fake.value}
-        for name in ("fakequant64", "float"):
+        for name in runners.keys() - predicted.keys():
             for visit in runners[name].predict(states[name], context):
                 predicted[name] = visit.value
         for name, runner in runners.items():

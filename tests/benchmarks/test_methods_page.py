@@ -6,20 +6,13 @@ import numpy as np
 import pytest
 
 from benchmarks.methods import plan
-from benchmarks.methods.claims import (
-    against_efficientdm,
-    comparison,
-    convergence,
-    direction,
-    own_aim,
-    verdict_of,
-)
+from benchmarks.methods.claims import against_efficientdm, convergence, own_aim
 from benchmarks.methods.journal import RECORD, Journal, Settings
 from benchmarks.methods.page import write_page
 from benchmarks.methods.plan import Variant
-from benchmarks.methods.results import Published, Results
+from benchmarks.methods.results import Results
 from benchmarks.methods.units import STUDIES, ModelUnit, StudyUnit, all_units, judge_unit
-from hqsim.analysis.bootstrap import Measured
+from hqsim.analysis.claims import Published
 from hqsim.analysis.quality import METRICS
 from hqsim.errors import UnsupportedError
 from hqsim.io import write_tensors
@@ -68,21 +61,6 @@ def test_published_figures_have_columns_of_their_own(results, tmp_path):
     assert cells["published, ImageNet LDM-4: FID"] == "6.58"
     assert cells["Fréchet (digits classifier)"].startswith("7.00 (")
     assert "FID (digits" not in page
-
-
-def test_a_difference_is_decided_by_its_paired_draws():
-    better, worse = Measured(8.0, 8 + DRAWS), Measured(7.5, 7.5 + DRAWS)
-    unpaired = Measured(7.5, 7.5 + np.random.default_rng(1).normal(0, 1, 200))
-    assert comparison(better, worse, "sqnr_db") == ("better", "+0.50 (+0.50 to +0.50)")
-    assert comparison(better, worse, "frechet")[0] == "worse"
-    assert comparison(better, unpaired, "sqnr_db")[0] == "undecided"
-    assert verdict_of("equal", "undecided") == "holds"
-    assert verdict_of("equal", "worse") == "does not hold here"
-    assert direction(11.01, 11.02, "frechet") == "equal"
-    assert (direction(6.0, 7.0, "frechet"), direction(6.0, 7.0, "score")) == ("better", "worse")
-    assert verdict_of("better", "worse") == "does not hold here"
-    assert verdict_of("worse", "worse") == "holds"
-    assert verdict_of("better", "undecided") == "undecided"
 
 
 def test_claims_ask_the_direction_that_the_paper_prints(results):

@@ -147,6 +147,17 @@ def _demo(out: Path, **_: Any) -> SimpleNamespace:
     )
 
 
+def _run() -> Any:
+    from hqsim.analysis.run_folder import Run
+
+    settings = {"model": "digits", "recipe": "hqdm-w4a4", "steps": 4}
+    return Run(
+        name="hqdm-w4a4",
+        manifest={"settings": settings, "inputs": {"digits": "0" * 64}},
+        layers=pd.DataFrame({"layer": ["conv_in"], "macs": [1000]}),
+    )
+
+
 @pytest.fixture(autouse=True)
 def plain_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     """No colours and 80 columns, wherever the tests run."""
@@ -190,6 +201,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
             "guidance_of": lambda _, guidance: 3.0 if guidance is None else guidance,
         },
         "hqsim.analysis.demo": {"run_demo": _demo},
+        "hqsim.analysis.trace": {"trace": lambda *_, **__: _run()},
     }
     for module_name, answers in functions.items():
         module = ModuleType(module_name)

@@ -26,7 +26,7 @@ def test_several_machines_after_one_flag_and_every_option(hqsim, world):
         ("loaded ldm4-imagenet", machines),
         {
             "recipe": "hqdm-w4a4", "steps": 20, "batch": 2, "guidance": 1.5, "mapping": None,
-            "realisation": "fold",
+            "realisation": "fold", "trace": None,
         },
     )  # fmt: skip
     assert answer.out.splitlines()[0].rstrip() == "ldm4-imagenet, hqdm-w4a4, 20 steps, batch 2, guidance 1.5"

@@ -202,6 +202,29 @@ def test_zero_gating_spares_multiplier_and_adder():
         run(linear(), gated, zero_fractions={"fd": 0.5})
 
 
+def test_toggles_count_beside_half_of_the_bits():
+    """48 MACs of 8 bits at 1.0 + 0.5 + 0.4 pJ; a changing bit takes 0.1 pJ, four of eight are paid for."""
+    unit = matrix_unit(toggle_pj=quantity(0.1, assumed=True))
+    machine = unbound(matrix=(unit,))
+
+    def pj(*shares, on=machine):
+        return run(linear(), on, toggles={"fc": shares}).energy["multiply"].pj
+
+    assert pj(*[0.5] * 8) == pytest.approx(48 * 1.9)
+    assert pj(*[0.25] * 8) == pytest.approx(48 * (1.9 - 0.2))
+    assert pj(*[1.0] * 8) == pytest.approx(48 * (1.9 + 0.4))
+    # Narrower operands: the bits above repeat the highest.
+    assert pj(0.5, 0.5, 0.0) == pytest.approx(48 * (1.9 - 0.3))
+    assert pj(*[0.25] * 8, on=unbound()) == pytest.approx(48 * 1.9)
+    known, unknown = (run(linear(), machine, toggles=seen) for seen in ({"fc": [0.25] * 8}, {}))
+    assert known.energy["multiply"].assumed_pj == pytest.approx(48 * 0.8)
+    assert unknown.energy["multiply"].assumed_pj == 0.0
+    with pytest.raises(InputError, match=r"^toggles: 'fc' has \[2\.0\], allowed 0 to 1 for every bit"):
+        run(linear(), machine, toggles={"fc": [2.0]})
+    with pytest.raises(InputError, match=r"^unknown layer in toggles 'fd'; did you mean 'fc'\?"):
+        run(linear(), machine, toggles={"fd": [0.5]})
+
+
 def test_fused_widths_run_faster():
     unit = matrix_unit(native=native((8, 8), (4, 4, 4)))
     fast, slow = (run(linear(k=64, a_bits=bits, order=0), unbound(matrix=(unit,))) for bits in (4, 8))

@@ -221,7 +221,7 @@ def test_fused_widths_are_doublings(tmp_path):
 def test_what_a_file_may_leave_out_and_give(tmp_path):
     edge = load_changed(tmp_path)
     assert (edge.requantize_per_cycle, edge.launch_s, edge.zero_gating) == (None, 0.0, False)
-    assert edge.matrix[0].operators is None
+    assert (edge.matrix[0].operators, edge.matrix[0].toggle_pj) == (None, None)
     more = load_changed(
         tmp_path,
         (
@@ -230,6 +230,7 @@ def test_what_a_file_may_leave_out_and_give(tmp_path):
             "zero_gating: true\nstatic_power_w:",
         ),
         ("    other_widths", "    operators: [conv2d, linear]\n    other_widths"),
+        ("    other_widths", "    toggle_pj: {value: 0.01, assumed: true}\n    other_widths"),
         ("{bits: [8, 8],", "{bits: [8, 8], rate: 2,"),
         (
             "{value: 0.2, at_bits: [8, 8],",
@@ -240,6 +241,8 @@ def test_what_a_file_may_leave_out_and_give(tmp_path):
     assert (more.requantize_per_cycle, more.launch_s, more.zero_gating) == (16.0, 4e-6, True)
     (unit,) = more.matrix
     assert unit.operators == {"conv2d", "linear"}
+    assert unit.toggle_pj is not None
+    assert (unit.toggle_pj.value, unit.toggle_pj.assumed) == (0.01, True)
     assert unit.native[0].rate == 2
     assert [point.a_bits for point in unit.multiply] == [4, 8]
     assert more.hadamard is not None

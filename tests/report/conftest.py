@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,22 @@ import pandas as pd
 import pytest
 from numpy.typing import NDArray
 
-from hqsim.report import ImageStrip, RunReport, VerdictCard, write_report
+from hqsim.report import (
+    Answer,
+    ComparisonReport,
+    Finding,
+    ImageStrip,
+    Page,
+    RunReport,
+    VerdictCard,
+    write_report,
+)
+from hqsim.report.details import Histogram, LayerDetail, Profile
+from hqsim.report.grid import grid_of
+from hqsim.report.lines import LineChart
 from hqsim.report.roofline import Ceiling, RooflinePanel, RooflinePoint
+from hqsim.report.timeline import Span, Timeline
+from hqsim.report.tradeoff import Point, Tradeoff
 
 BLOCK = (
     "resnets.0.conv1",
@@ -163,11 +178,55 @@ def roofline_panel(machine: str) -> RooflinePanel:
     return RooflinePanel(machine=machine, ceilings=ceilings, bytes_per_s=1e10, points=points)
 
 
+def timeline(machine: str, names: list[str]) -> Timeline:
+    """Return layers of a millisecond each that keep the matrix unit busy for half of it."""
+    spans = tuple(
+        Span(
+            layer=name, kind="linear", bound_by="dram", start_s=1e-3 * index, length_s=1e-3,
+            busy_s=(0.5e-3, 1e-3),
+        )
+        for index, name in enumerate(names)
+    )  # fmt: skip
+    return Timeline(machine=machine, engines=("matrix", "dram"), spans=spans)
+
+
+def detail(seed: int) -> LayerDetail:
+    """Return a bell before and after, a channel that stands out before, and two rows of statistics."""
+    random = np.random.default_rng(seed)
+    edges = np.linspace(-8, 8, 65)
+    values = random.normal(size=4000)
+    counts = {"none": np.histogram(values**3, edges)[0], "recipe": np.histogram(values, edges)[0]}
+    maxima = random.uniform(1, 2, 96).astype(np.float32)
+    maxima[17] = 30
+    return LayerDetail(
+        histograms=tuple(
+            Histogram(operand="activation", transform=name, counts=count.astype(np.int64), edges=edges)
+            for name, count in counts.items()
+        ),
+        profiles=(Profile(operand="activation", transform="none", axis="channel", maxima=maxima),),
+        outliers=pd.DataFrame(
+            {"operand": ["activation"] * 2, "transform": ["none", "recipe"], "crest": [30.0, 4.1]}
+        ),
+    )
+
+
+def grids(names: list[str], steps: int):
+    """Return heatmaps of both modes."""
+    frame = step_frame(names, steps)
+    return tuple(
+        grid_of(
+            frame[frame["mode"] == mode], "sqnr_db", name=mode, title=f"SQNR, {mode}", unit="dB",
+            table="errors", order=names,
+        )
+        for mode in ("teacher-forced", "free-running")
+    )  # fmt: skip
+
+
 def build_run(*, layers: int = 12, steps: int = 4, images: int = 3) -> RunReport:
     """Return a complete run of ``layers`` layers and ``steps`` steps."""
     names = layer_names(layers)
     return RunReport(
-        title="digits, hqdm-channel-w4a4",
+        name="hqdm-channel-w4a4",
         subtitle="20 DDIM steps, guidance 2, 8 images, seed 0",
         cards=(
             VerdictCard(
@@ -201,10 +260,25 @@ def build_run(*, layers: int = 12, steps: int = 4, images: int = 3) -> RunReport
             )
         ),
         image_labels=tuple(str(index % 10) for index in range(images)),
-        step_layers=step_frame(names, steps),
+        grids=grids(names, steps),
+        shares=pd.DataFrame({"layer": names, "share_percent": np.linspace(1, 30, len(names))}),
+        curves=(
+            LineChart(
+                name="growth",
+                title="Growth",
+                table="growth",
+                x_label="step",
+                y_label="SQNR [dB]",
+                x=np.arange(steps, dtype=np.float64),
+                lines={"sample": np.linspace(30, 9, steps)},
+            ),
+        ),
         layers=layer_frame(names),
+        details={name: detail(index) for index, name in enumerate(names)},
+        tables={"errors": step_frame(names, steps)},
         totals=totals_frame(),
         rooflines=tuple(roofline_panel(machine) for machine in ("edge-npu-16x16", "tpu-v4i")),
+        timelines=tuple(timeline(machine, names) for machine in ("edge-npu-16x16", "tpu-v4i")),
         quality=pd.DataFrame(
             {
                 "executor": ["float", "fake-quant", "integer"],
@@ -214,10 +288,14 @@ def build_run(*, layers: int = 12, steps: int = 4, images: int = 3) -> RunReport
                 "psnr_db": [np.inf, 21.7, 21.5],
             }
         ),
-        notes=(
-            "The first and the last convolution carry 8 bits; together they are 1.3 % of the products.",
-            "The accumulator of up_blocks.0.resnets.0.conv1 needs 23 bits, so int32 is safe everywhere.",
-            "DRAM traffic of the weights binds 7 layers on edge-npu-16x16; a larger buffer would help them.",
+        findings=(
+            Finding(
+                "accumulator",
+                "One accumulator needs 34 bits.",
+                "Its sums can reach 2^33.",
+                "Cut the sum in two.",
+                (names[-1],),
+            ),
         ),
         manifest={
             "hqsim": "0.1.0",
@@ -229,15 +307,46 @@ def build_run(*, layers: int = 12, steps: int = 4, images: int = 3) -> RunReport
     )
 
 
+def page_of(*runs: RunReport) -> Page:
+    """Return a page of ``runs``, compared where there are several."""
+    comparison = None
+    if len(runs) > 1:
+        points = tuple(
+            Point(label=run.name, group=run.name, cost=1e9 * (at + 1), quality=9.0 + at, low=8.0, high=11.0)
+            for at, run in enumerate(runs)
+        )
+        comparison = ComparisonReport(
+            answers=(Answer("Which method is best?", f"{runs[-1].name} is best.", ("by 1 dB",)),),
+            table=pd.DataFrame({"run": [run.name for run in runs], "sqnr_db": 9.0, "energy_pj": 1e9}),
+            claims=pd.DataFrame({"claim": ["fewer outliers"], "verdict": ["holds"], "detail": ["in 7 of 9"]}),
+            tradeoffs=(
+                Tradeoff(
+                    name="quality-energy-edge", title="edge", cost_label="energy per image", unit="pj",
+                    quality_label="SQNR [dB]", points=points,
+                ),
+            ),
+            images=tuple(ImageStrip(run.name, blobs(2, 3, 1)) for run in runs),
+        )  # fmt: skip
+    return Page(title="digits", subtitle="two machines", runs=runs, comparison=comparison)
+
+
 @pytest.fixture
 def make_run() -> Callable[..., RunReport]:
     """Return the builder of made-up runs."""
     return build_run
 
 
+@pytest.fixture
+def make_page() -> Callable[..., Page]:
+    """Return the builder of pages of runs."""
+    return page_of
+
+
 @pytest.fixture(scope="session")
 def full_report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a written small run that has every section."""
     folder = tmp_path_factory.mktemp("report")
-    write_report(build_run(layers=5, steps=2, images=1), folder)
+    run = build_run(layers=5, steps=2, images=1)
+    first = dict(list(run.details.items())[-1:])
+    write_report(page_of(replace(run, details=first, timelines=run.timelines[:1])), folder)
     return folder

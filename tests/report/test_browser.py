@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -14,23 +15,46 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no chromium on this machine to open the page with")
 
 CLICKS = """
-const heading = [...document.querySelectorAll("#layers th[title='sqnr_db']")][0];
-heading.click();
-const filter = document.getElementById("filter");
-filter.value = "CONV attn";
-filter.dispatchEvent(new Event("input"));
+const section = document.getElementById("layers");
+const note = (name, value) => { document.body.dataset[name] = value; };
+const order = () => [...section.querySelector("tbody").rows].map((row) => row.dataset.row).join(" ");
+const heading = () => section.querySelector("th[title='sqnr_db']");
+heading().click();
+note("orders", order());
+note("sort", heading().getAttribute("aria-sort"));
+section.querySelectorAll(".tabs button")[1].click();
+note("othermachine", order());
+section.querySelectorAll(".tabs button")[0].click();
+const filter = section.querySelector(".filter");
 filter.value = "conv";
 filter.dispatchEvent(new Event("input"));
-const order = (table) => [...table.tBodies[0].rows].map((row) => row.dataset.row).join(" ");
-const tables = [...document.querySelectorAll("#layers table.data")];
-document.body.dataset.orders = [...new Set(tables.map(order))].join("|");
-document.body.dataset.sort = heading.getAttribute("aria-sort");
-document.body.dataset.shown = document.getElementById("count").textContent;
-heading.click();
-document.body.dataset.reversed = order(tables[0]);
-heading.click();
-document.body.dataset.restored = order(tables[0]);
+note("shown", section.querySelector("output").textContent);
+filter.value = "";
+filter.dispatchEvent(new Event("input"));
+heading().click();
+note("reversed", order());
+heading().click();
+note("restored", order());
+section.querySelector("tbody tr:nth-child(2) button").click();
+note("drill", document.querySelector("#drill h3").textContent);
+note("charts", document.querySelectorAll("#drill svg.plot").length);
 """
+
+COMPARE = """
+const chooser = document.getElementById("run");
+document.body.dataset.before = [...document.querySelectorAll(".run")].map((run) => run.hidden).join(" ");
+chooser.selectedIndex = 1;
+chooser.dispatchEvent(new Event("change"));
+document.body.dataset.after = [...document.querySelectorAll(".run")].map((run) => run.hidden).join(" ");
+document.body.dataset.points = document.querySelectorAll("#tradeoffs circle").length;
+document.body.dataset.cells = document.querySelectorAll("#run-2 svg.cells path").length > 3;
+"""
+
+
+@pytest.fixture(autouse=True)
+def no_figures(monkeypatch):
+    """Leave the figures out: the page draws its own."""
+    monkeypatch.setattr("hqsim.report.page.drawings_of", lambda page: ())
 
 
 def chromium(folder, page, *options):
@@ -46,9 +70,18 @@ def chromium(folder, page, *options):
     return done.stdout
 
 
-@pytest.mark.parametrize(("width", "height"), [(1280, 800), (800, 600)])
-def test_the_page_opens_without_a_console_message(make_run, tmp_path, width, height):
-    page = write_report(make_run(), tmp_path)
+def after(page, script, folder):
+    """Return the document after ``script``, as attributes of its body."""
+    text = page.read_text(encoding="utf-8")
+    text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text)
+    page.write_text(text.replace("</body>", f"<script>{{{script}}}</script></body>"), encoding="utf-8")
+    body = re.search(r"<body[^>]*>", chromium(folder, page, "--dump-dom"))[0]
+    return dict(re.findall(r'data-(\w+)="([^"]*)"', body))
+
+
+@pytest.mark.parametrize(("width", "height"), [(1440, 900), (800, 1100)])
+def test_the_page_opens_without_a_console_message(make_run, make_page, tmp_path, width, height):
+    page = write_report(make_page(make_run()), tmp_path)
     shot = tmp_path / "shot.png"
     dom = chromium(tmp_path, page, f"--window-size={width},{height}", f"--screenshot={shot}", "--dump-dom")
     assert re.search(r"<html[^>]* data-script=\"ready\"", dom)
@@ -57,26 +90,43 @@ def test_the_page_opens_without_a_console_message(make_run, tmp_path, width, hei
         assert len(np.unique(np.asarray(image.convert("L")))) > 50
 
 
-def test_sorting_and_filtering_hold_in_every_view(make_run, tmp_path):
+def test_layers_are_sorted_filtered_and_opened(make_run, make_page, tmp_path):
     run = make_run(layers=12)
     sqnr = np.array([50.0, np.inf, np.nan, 20.5, 9.0, 100.0, 30.0, 30.0, -1.0, 60.0, 70.0, 80.0])
     run.layers["sqnr_db"] = sqnr
-    page = write_report(run, tmp_path)
-    text = page.read_text(encoding="utf-8")
-    text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text)
-    page.write_text(text.replace("</body>", f"<script>{CLICKS}</script></body>"), encoding="utf-8")
-    dom = chromium(tmp_path, page, "--dump-dom")
-    found = dict(re.findall(r'data-(orders|sort|shown|reversed|restored)="([^"]*)"', dom))
-    assert found["orders"] == "8 4 3 6 7 0 9 10 11 5 1 2"
+    found = after(write_report(make_page(run), tmp_path), CLICKS, tmp_path)
+    assert found["orders"] == found["othermachine"] == "8 4 3 6 7 0 9 10 11 5 1 2"
     assert found["reversed"] == "1 5 11 10 9 0 6 7 3 4 8 2"
     assert found["restored"] == " ".join(str(index) for index in range(12))
     assert found["sort"] == "ascending"
     convolutions = sum("conv" in name for name in run.layers["layer"])
     assert found["shown"] == f"{convolutions} of 12 layers"
+    assert found["drill"] == run.layers["layer"][1]
+    assert int(found["charts"]) == 3  # error by step, histogram, channel maxima
 
 
-def test_a_script_that_is_not_ours_does_not_run(make_run, tmp_path):
-    page = write_report(make_run(), tmp_path)
+def test_a_comparison_shows_the_run_that_is_chosen(make_run, make_page, tmp_path):
+    page = write_report(make_page(make_run(), replace(make_run(), name="other")), tmp_path)
+    found = after(page, COMPARE, tmp_path)
+    assert (found["before"], found["after"]) == ("false true", "true false")
+    assert found["points"] == "2"
+    assert found["cells"] == "true"
+
+
+def test_hostile_names_are_harmless_in_what_the_script_draws(make_run, make_page, tmp_path):
+    evil = "<img src=x onerror=\"document.title='taken'\"><script>document.title='taken'</script>"
+    run = make_run(layers=3)
+    layers = run.layers.assign(layer=[evil, *run.layers["layer"][1:]])
+    detail = {evil: next(iter(run.details.values()))}
+    page = write_report(make_page(replace(run, layers=layers, details=detail, name=evil)), tmp_path)
+    script = "document.querySelector('#layers tbody button').click();"
+    script += "document.body.dataset.images = document.querySelectorAll('#drill img').length;"
+    assert after(page, script, tmp_path)["images"] == "0"
+    assert "<title>taken</title>" not in chromium(tmp_path, page, "--dump-dom")
+
+
+def test_a_script_that_is_not_ours_does_not_run(make_run, make_page, tmp_path):
+    page = write_report(make_page(make_run()), tmp_path)
     text = page.read_text(encoding="utf-8")
     page.write_text(
         text.replace("</body>", "<script>document.title = 'taken'</script></body>"), encoding="utf-8"
@@ -88,3 +138,11 @@ def test_a_script_that_is_not_ours_does_not_run(make_run, tmp_path):
     )  # fmt: skip
     assert "<title>taken</title>" not in done.stdout
     assert 'data-script="ready"' in done.stdout
+
+
+@pytest.mark.slow
+def test_a_page_of_300_layers_opens_in_under_3_seconds(make_run, make_page, tmp_path):
+    page = write_report(make_page(make_run(layers=300, steps=20, images=20)), tmp_path)
+    script = "document.body.dataset.opened = performance.now();"
+    opened_ms = min(float(after(page, script, tmp_path)["opened"]) for _ in range(3))
+    assert opened_ms < 3000

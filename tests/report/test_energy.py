@@ -41,8 +41,8 @@ def test_no_parts_no_chart(totals):
 
 
 def test_totals_need_the_machines_name():
-    with pytest.raises(InputError, match=r"^totals: column 'machine' is missing, got cycles"):
-        RunReport(title="x", totals=pd.DataFrame({"cycles": [1]}))
+    with pytest.raises(InputError, match=r"^totals of run 'x': column 'machine' is missing, got cycles"):
+        RunReport(name="x", totals=pd.DataFrame({"cycles": [1]}))
 
 
 @pytest.mark.parametrize("suffix", ["png", "pdf"])

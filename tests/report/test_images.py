@@ -55,8 +55,8 @@ def test_other_arrays_are_refused(codes, got):
 def test_strips_must_fit_together():
     one, two = np.zeros((1, 2, 2), np.uint8), np.zeros((2, 2, 2), np.uint8)
     with pytest.raises(InputError, match=r"^images: every executor needs the same number"):
-        RunReport(title="x", images=(ImageStrip("float", one), ImageStrip("integer", two)))
+        RunReport(name="x", images=(ImageStrip("float", one), ImageStrip("integer", two)))
     with pytest.raises(InputError, match=r"^image_labels: got 1 labels for 2 images"):
-        RunReport(title="x", images=(ImageStrip("float", two),), image_labels=("3",))
+        RunReport(name="x", images=(ImageStrip("float", two),), image_labels=("3",))
     with pytest.raises(InputError, match=r"^images: an executor occurs twice"):
-        RunReport(title="x", images=(ImageStrip("float", one), ImageStrip("float", one)))
+        RunReport(name="x", images=(ImageStrip("float", one), ImageStrip("float", one)))
