@@ -6,9 +6,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
-from importlib import import_module
 from multiprocessing import get_context
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hqsim.analysis.compare_folder import CompareFolder
@@ -87,17 +85,18 @@ class CompareWork:
     def quantized(self, recipe: Recipe) -> QuantizedModel:
         """Return the quantized model: the one in the folder, the one that ships trained, or a new one."""
         import hqsim
+        from hqsim.quantize.shipped import shipped
 
-        shipped = None if self.settings.untrained else _shipped(self.model.name, recipe.name)
+        trained = None if self.settings.untrained else shipped(self.model.name, recipe)
         kept = self.folder.model(recipe.name)
         if kept is not None:
-            if shipped is None and kept.recipe != recipe:
+            if trained is None and kept.recipe != recipe:
                 raise InputError(
                     f"{self.folder.path}: holds another recipe called '{recipe.name}'; name a new folder"
                 )
             return kept
-        if shipped is not None:
-            qmodel = hqsim.load_quantized(shipped)
+        if trained is not None:
+            qmodel = hqsim.load_quantized(trained)
         else:
             qmodel = hqsim.quantize(
                 self.model,
@@ -164,16 +163,6 @@ class CompareWork:
             guidance=self.settings.guidance,
             seed=self.settings.seed,
         )
-
-
-def _shipped(model_name: str, recipe_name: str) -> Path | None:
-    """The trained artefact that ships with hqsim, None where there is none."""
-    try:
-        room = import_module("hqsim.quantize.shipped")
-    except ModuleNotFoundError:
-        return None
-    found: Path | None = room.shipped(model_name, recipe_name)
-    return found
 
 
 _works: list[CompareWork] = []

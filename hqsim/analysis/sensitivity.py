@@ -7,7 +7,6 @@ its other form, and of what follows only the nodes that depend on it are compute
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -127,9 +126,7 @@ class _Bench:
         from hqsim.simulate.verify import matrix_layers
 
         self.layers = matrix_layers(qmodel)
-        self.real, self.fake = (TorchExecutor(qmodel, fake=fake) for fake in (False, True))
-        for executor in (self.real, self.fake):
-            executor.torch_model.parameters = _Kept(executor.torch_model.parameters)
+        self.real, self.fake = (TorchExecutor(qmodel, fake=fake, keep=True) for fake in (False, True))
         self.one_on = {layer.name: Difference() for layer in self.layers}
         self.one_off = {layer.name: Difference() for layer in self.layers}
         self.whole = Difference()
@@ -155,15 +152,3 @@ class _Bench:
             add(self.one_on[layer.name], real.noise_with(layer, fake.model))
             add(self.one_off[layer.name], fake.noise_with(layer, real.model))
         return real.noise
-
-
-class _Kept(dict[str, "Tensor"]):
-    """Parameters that are made when they are first used, and kept: each layer is evaluated many times."""
-
-    def __init__(self, source: Mapping[str, Tensor]) -> None:
-        super().__init__()
-        self._source = source
-
-    def __missing__(self, name: str) -> Tensor:
-        self[name] = self._source[name]
-        return self[name]

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from hqsim.models.load import CHECKPOINTS
+from hqsim.quantize.recipe import Recipe
 
 TRAINED = "trained"
 
 
-def shipped(model: str, recipe: str) -> Path | None:
+def shipped(model: str, recipe: Recipe) -> Path | None:
     """Return the folder of the trained artefact of ``model`` by ``recipe``, None where none ships.
 
-    ``load_quantized`` reads it; how it was trained stands in its ``config.json`` under ``training``.
+    A recipe of the same name that asks for something else has none. ``load_quantized`` reads the folder; how
+    the model was trained stands in its ``config.json`` under ``training``.
     """
-    folder = CHECKPOINTS / model / TRAINED / recipe
-    return folder if (folder / "config.json").is_file() else None
+    config = CHECKPOINTS / model / TRAINED / recipe.name / "config.json"
+    if not config.is_file():
+        return None
+    trained = Recipe.model_validate_json(json.dumps(json.loads(config.read_text(encoding="utf-8"))["recipe"]))
+    same = trained.model_dump(exclude={"training"}) == recipe.model_dump(exclude={"training"})
+    return config.parent if same else None
 
 
 def shipped_recipes(model: str) -> list[str]:

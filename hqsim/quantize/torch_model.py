@@ -22,7 +22,7 @@ from hqsim.ops.quantize import Quantize
 
 
 class _Parameters(Mapping[str, Tensor]):
-    """Tensors by name, made when they are used: a large model is never held a second time."""
+    """Tensors by name, made when they are used: no large model is held a second time, unless ``keep``."""
 
     def __init__(
         self,
@@ -30,7 +30,9 @@ class _Parameters(Mapping[str, Tensor]):
         parameters: Mapping[str, np.ndarray],
         weights: Mapping[str, WeightCodes],
         dtype: torch.dtype,
+        keep: bool,
     ) -> None:
+        self._kept: dict[tuple[str, int], Tensor] | None = {} if keep else None
         self._real = parameters
         self._codes = weights
         self._dtype = dtype
@@ -49,6 +51,15 @@ class _Parameters(Mapping[str, Tensor]):
 
     def __getitem__(self, name: str) -> Tensor:
         """The real parameter, or what the codes of a quantized weight stand for."""
+        if self._kept is None:
+            return self._make(name)
+        stepped = name in self._codes and self._codes[name].scales.ndim == 3
+        key = name, self._entry if stepped else 0
+        if key not in self._kept:
+            self._kept[key] = self._make(name)
+        return self._kept[key]
+
+    def _make(self, name: str) -> Tensor:
         if name not in self._codes:
             return torch.from_numpy(self._real[name]).to(self._dtype)
         node, operator = self._layers[name]
@@ -72,6 +83,8 @@ class TorchModel:
         ``torch.float32`` or ``torch.float64``.
     formats, weights
         Give both for fake-quant; leave both out for the float model.
+    keep
+        Hold every tensor that was made: faster where layers are evaluated again and again.
     """
 
     def __init__(
@@ -82,11 +95,12 @@ class TorchModel:
         dtype: torch.dtype = torch.float32,
         formats: Mapping[str, Format] | None = None,
         weights: Mapping[str, WeightCodes] | None = None,
+        keep: bool = False,
     ) -> None:
         self.graph = graph
         self.dtype = dtype
         self.formats = formats
-        self.parameters: Mapping[str, Tensor] = _Parameters(graph, parameters, weights or {}, dtype)
+        self.parameters = _Parameters(graph, parameters, weights or {}, dtype, keep)
 
     @torch.no_grad()
     def evaluate(self, node: Node, inputs: tuple[Tensor, ...], entry: int) -> Tensor:

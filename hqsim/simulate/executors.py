@@ -162,7 +162,9 @@ class CodeExecutor:
 class TorchExecutor:
     """Runs the float model or its fake-quant simulation in torch."""
 
-    def __init__(self, qmodel: QuantizedModel, *, fake: bool, double: bool = False) -> None:
+    def __init__(
+        self, qmodel: QuantizedModel, *, fake: bool, double: bool = False, keep: bool = False
+    ) -> None:
         import torch
 
         from hqsim.quantize.torch_model import TorchModel
@@ -176,6 +178,7 @@ class TorchExecutor:
             dtype=torch.float64 if double else torch.float32,
             formats=qmodel.formats if fake else None,
             weights=qmodel.weights if fake else None,
+            keep=keep,
         )
 
     def start(self, noise: np.ndarray, steps: Sequence[DdimStep], guidance: float) -> Any:
