@@ -15,15 +15,12 @@ from hqsim.analysis.run_folder import Run
 from hqsim.analysis.trace import PARTS
 from hqsim.analysis.verdicts import judge
 from hqsim.errors import InputError, unknown_name
-from hqsim.io import write_text_atomic
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from hqsim.models import Model
     from hqsim.quantize import Recipe
-
-FILES = MappingProxyType({"table": "comparison.csv", "claims": "claims.csv", "left_out": "left-out.csv"})
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -63,7 +60,7 @@ def compare(
     jobs: int = 1,
     progress: Progress | None = None,
 ) -> tuple[list[Run], Comparison]:
-    """Quantize and trace every recipe, and write table, claims and runs into ``out``.
+    """Quantize and trace every recipe into ``out``, and bring the runs into one table.
 
     Models go to ``out/models/NAME``, runs to ``out/runs/NAME``; those that are complete are kept, so a run of
     this function that was killed goes on. ``left_out`` are combinations that a grid dropped, with reasons;
@@ -72,8 +69,7 @@ def compare(
     Returns
     -------
     runs, comparison
-        The runs in the order of the recipes, and what stands in ``comparison.csv``, ``claims.csv`` and
-        ``left-out.csv``.
+        The runs in the order of the recipes, and their tables; ``write_report`` writes them beside the page.
 
     Raises
     ------
@@ -105,15 +101,11 @@ def compare(
     for name, cost in (("pareto_energy", "energy_pj"), ("pareto_latency", "latency_s")):
         table[name] = on_front(table, cost)
     reasons = {**left_out, **_refused(runs, settings.machines)}
-    comparison = Comparison(
+    return runs, Comparison(
         table=table,
         claims=judge(runs, table, curves),
         left_out=pd.DataFrame(reasons.items(), columns=["what", "reason"]),
     )
-    for name in ("table", "claims", "left_out"):
-        text = getattr(comparison, name).to_csv(index=False, lineterminator="\n", float_format="%.9g")
-        write_text_atomic(folder.path / FILES[name], text)
-    return runs, comparison
 
 
 def _check(model: Model, recipes: Sequence[Recipe], settings: CompareSettings) -> None:

@@ -86,6 +86,8 @@ def run_demo(
 ) -> DemoResult:
     """Quantize ``digits``, verify it, sample with three executors, cost it, and write the report.
 
+    Where a trained model of the recipe ships, it is the one.
+
     Parameters
     ----------
     out
@@ -96,12 +98,18 @@ def run_demo(
         Images behind the quality figures (the same noise for every executor).
     """
     from hqsim.models import load_model
-    from hqsim.quantize import quantize
+    from hqsim.quantize import load_quantized, load_recipe, quantize
+    from hqsim.quantize.shipped import shipped
     from hqsim.simulate import simulate, verify
 
     report = progress or (lambda *_: None)
+    wanted = load_recipe(recipe)
+    trained = shipped(MODEL, wanted)
     with new_folder(Path(out)) as folder:
-        qmodel = quantize(load_model(MODEL), recipe, seed=seed, steps=STEPS, progress=report)
+        if trained is not None:
+            qmodel = load_quantized(trained)
+        else:
+            qmodel = quantize(load_model(MODEL), wanted, seed=seed, steps=STEPS, progress=report)
         verification = verify(qmodel, steps=STEPS, images=VERIFY_IMAGES, seed=seed, progress=report)
         samples = {
             name: simulate(
