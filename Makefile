@@ -3,6 +3,7 @@
 PYTHON ?= python3
 VENV   ?= .venv
 OUT    ?= reports/demo
+JOBS   ?= 2
 
 BIN       := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
@@ -12,7 +13,7 @@ INSTALLED := $(VENV)/.installed
 
 help:  ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
-	@echo "  Variables: VENV=$(VENV) OUT=$(OUT) PYTHON=$(PYTHON)"
+	@echo "  Variables: VENV=$(VENV) OUT=$(OUT) JOBS=$(JOBS) PYTHON=$(PYTHON)"
 
 $(INSTALLED): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -25,8 +26,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 install: $(INSTALLED)  ## Create the virtual environment and install hqsim into it
 
 test: lint  ## Run every check: style, types, import directions, tests, kernels without the compiler
-	$(BIN)/python -m pytest -m "not slow"
-	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q -m "not slow" tests/kernels
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m "not slow"
+	NUMBA_DISABLE_JIT=1 $(BIN)/python -m pytest -q -n $(JOBS) -m "not slow" tests/kernels
 
 lint: $(INSTALLED)  ## Check style, types and import directions
 	$(BIN)/ruff check .
@@ -41,7 +42,7 @@ methods: $(INSTALLED)  ## Train and compare the methods (hours; goes on where it
 	$(BIN)/python -m benchmarks.methods
 
 slow: $(INSTALLED)  ## Run the slow tests
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -n $(JOBS) --dist loadfile -m slow
 
 demo: $(INSTALLED)  ## Do the main job on the embedded model and write a report to OUT
 	$(BIN)/hqsim demo --out $(OUT) --overwrite

@@ -186,6 +186,12 @@ def _report(unit: Unit, outcome: float | str, faults: dict[str, str]) -> None:
 def _pool(jobs: int) -> ProcessPoolExecutor:
     """Fresh processes that share the cores."""
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
+    return ProcessPoolExecutor(
+        jobs, mp_context=get_context("spawn"), initializer=_limit_threads, initargs=(threads,)
+    )
+
+
+def _limit_threads(threads: str) -> None:
+    """Say how many threads a process may use, before it loads what reads that."""
     for variable in THREAD_VARIABLES:
         os.environ.setdefault(variable, threads)
-    return ProcessPoolExecutor(jobs, mp_context=get_context("spawn"))

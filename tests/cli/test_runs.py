@@ -98,7 +98,7 @@ def test_compare_refuses_before_any_work(hqsim, tmp_path, options, message):
     assert not (tmp_path / "x").exists()
 
 
-def test_compare_writes_table_claims_and_page(hqsim, tiny_folder, tmp_path, monkeypatch):
+def test_compare_writes_runs_models_and_page(hqsim, tiny_folder, tmp_path, monkeypatch):
     def write_page(page, folder):
         (folder / "index.html").write_text("a page of " + ", ".join(run.name for run in page.runs))
         return folder / "index.html"
@@ -114,5 +114,5 @@ def test_compare_writes_table_claims_and_page(hqsim, tiny_folder, tmp_path, monk
     found = answer.json()
     assert [row["run"] for row in found["table"]] == ["none-w4a4", "width-k4-w4a4", "width-k5-w4a4"]
     assert found["left_out"] == []
-    assert {path.name for path in out.iterdir()} >= {"comparison.csv", "claims.csv", "index.html", "runs"}
+    assert {path.name for path in out.iterdir()} >= {"compare.json", "index.html", "models", "runs"}
     assert library.load_quantized(out / "models" / "none-w4a4").recipe.name == "none-w4a4"
