@@ -129,8 +129,8 @@ def _hadamard(judge: _Judge, table: pd.DataFrame) -> Iterator[Answer]:
         if plain is None:
             continue
         lead_db, clear = judge.lead(single, plain)
-        price = f"{_percent(single, plain, 'energy_pj'):+.0f} % energy and "
-        price += f"{_percent(single, plain, 'latency_s'):+.0f} % latency"
+        price = f"{round(_percent(single, plain, 'energy_pj')):+d} % energy and "
+        price += f"{round(_percent(single, plain, 'latency_s')):+d} % latency"
         verdict = ("yes" if lead_db > 0 else "no") if clear else "not decided by these images"
         said.append(f"on {machine} {verdict}: {lead_db:+.1f} dB for {price}")
         widths = ""
@@ -143,7 +143,7 @@ def _hadamard(judge: _Judge, table: pd.DataFrame) -> Iterator[Answer]:
         if double is not None:
             grounds.append(
                 f"{machine}: the double Hadamard ({double['run']}) gives {double['sqnr_db']:.1f} dB at "
-                f"{_percent(double, single, 'energy_pj'):+.0f} % energy beside the single. "
+                f"{round(_percent(double, single, 'energy_pj')):+d} % energy beside the single. "
                 f"{_lead(judge, single, double)}"
             )
     if said:
