@@ -14,6 +14,7 @@ from hqsim.errors import HqsimError
 from hqsim.io import parse_yaml
 
 DOCS = Path(__file__).resolve().parents[2] / "docs"
+KEPT = Path(__file__).resolve().parent / "record"
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -32,6 +33,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--jobs", type=int, default=1, help="units at a time")
     parser.add_argument("--list", action="store_true", help="show the units and do nothing")
     parser.add_argument("--docs", type=Path, default=DOCS, help="folder of the page")
+    parser.add_argument("--record", type=Path, default=KEPT, help="folder that keeps what was found")
     options = parser.parse_args(arguments)
     try:
         changes = "\n".join(text.replace("=", ": ", 1) for text in options.set)
@@ -39,9 +41,9 @@ def main(arguments: list[str] | None = None) -> int:
         settings = Settings(
             updates=options.budget, steps=options.steps, batch=options.batch, training=training
         )
-        journal = Journal.open(options.work, settings)
+        journal = Journal.open(options.work, settings, options.record)
         units = all_units(journal, images=options.images, ablation_images=options.ablation_images)
-        selected = select(units, options.only)
+        selected = select(journal, units, options.only)
         if options.list:
             print("\n".join(f"{'done' if journal.done(u) else '-':5} {u.name}" for u in selected))
             return 0

@@ -10,6 +10,7 @@ from benchmarks.methods import plan
 from benchmarks.methods.plan import Variant
 from benchmarks.methods.results import Results
 from benchmarks.methods.tables import tradeoff_points
+from benchmarks.methods.units import SHOWN_IMAGES
 from hqsim.analysis.claims import smooth_loss, width_text
 from hqsim.report import ImageStrip
 from hqsim.report.curves import save_curves
@@ -17,7 +18,6 @@ from hqsim.report.figures import save_images
 from hqsim.report.tradeoff import save_tradeoff
 
 SHEET_METHODS = ("efficientdm", "hqdm", "hqdm-channel")
-SHEET_IMAGES = 10
 
 
 def save_figures(results: Results, folder: Path) -> dict[str, str]:
@@ -28,7 +28,7 @@ def save_figures(results: Results, folder: Path) -> dict[str, str]:
         strips = _strips(results, width)
         if len(strips) > 1:
             name = f"methods-images-{width}.png"
-            labels = tuple(str(index % 10) for index in range(SHEET_IMAGES))
+            labels = tuple(str(index % 10) for index in range(SHOWN_IMAGES))
             save_images(strips, labels, folder / name)
             written[f"images_{width}"] = name
     panels = [
@@ -55,7 +55,7 @@ def save_figures(results: Results, folder: Path) -> dict[str, str]:
 def _strips(results: Results, width: str) -> tuple[ImageStrip, ...]:
     cases: list[tuple[str, Variant | None]] = [("float", None)]
     cases += [(method, Variant(method, width, True)) for method in SHEET_METHODS]
-    found = ((name, results.image_codes(variant, SHEET_IMAGES)) for name, variant in cases)
+    found = ((name, results.image_codes(variant)) for name, variant in cases)
     return tuple(ImageStrip(name, codes) for name, codes in found if codes is not None)
 
 

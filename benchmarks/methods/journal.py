@@ -1,10 +1,15 @@
-"""The journal: a unit of work is a folder, and the folder appears when the unit is complete."""
+"""The journal: a unit of work is a folder, and the folder appears when the unit is complete.
+
+What a unit that is *kept* has found, a few kilobytes, is copied into a record, which is committed: another
+machine goes on from there, without the models and images that stay in the work folder.
+"""
 
 from __future__ import annotations
 
 import json
 import os
 import re
+import shutil
 import time
 import traceback
 from collections.abc import Iterable, Mapping, Sequence
@@ -53,41 +58,52 @@ class Unit(Protocol):
         """Units that must be done before."""
         ...
 
+    @property
+    def kept(self) -> bool:
+        """Whether its folder joins the record."""
+        ...
+
     def run(self, journal: Journal, out: Path) -> None:
         """Fill ``out``."""
         ...
 
 
 class Journal:
-    """A work folder."""
+    """A work folder, and the record of what was found before, here or elsewhere."""
 
-    def __init__(self, folder: Path, settings: Settings) -> None:
+    def __init__(self, folder: Path, settings: Settings, record: Path | None = None) -> None:
         self.folder = folder
         self.settings = settings
+        self.record = record
 
     @classmethod
-    def open(cls, folder: Path, settings: Settings) -> Journal:
+    def open(cls, folder: Path, settings: Settings, record: Path | None = None) -> Journal:
         """Make or continue a work folder.
 
         Raises
         ------
         InputError
-            When it was made with other settings.
+            When it, or the record, was made with other settings.
         """
-        path, text = folder / "settings.json", json.dumps(asdict(settings), indent=1) + "\n"
-        if path.exists():
-            if (found := json.loads(path.read_text())) != asdict(settings):
-                raise InputError(
-                    f"{folder}: was made with {found}, got {asdict(settings)}; name a new folder"
-                )
-        else:
-            folder.mkdir(parents=True, exist_ok=True)
-            write_text_atomic(path, text)
-        return cls(folder, settings)
+        for place in (folder, record) if record else (folder,):
+            path, text = place / "settings.json", json.dumps(asdict(settings), indent=1) + "\n"
+            if path.exists():
+                if (found := json.loads(path.read_text())) != asdict(settings):
+                    raise InputError(
+                        f"{place}: was made with {found}, got {asdict(settings)}; name a new folder"
+                    )
+            else:
+                place.mkdir(parents=True, exist_ok=True)
+                write_text_atomic(path, text)
+        return cls(folder, settings, record)
 
     def path(self, unit: Unit) -> Path:
-        """Return the folder of a unit."""
-        return self.folder / unit.name
+        """Return the folder of a unit: in the work folder, or in the record when only that has it."""
+        own = self.folder / unit.name
+        if self.record is None or own.exists():
+            return own
+        kept = self.record / unit.name
+        return kept if kept.exists() else own
 
     def done(self, unit: Unit) -> bool:
         """Tell whether a unit is complete.
@@ -103,7 +119,7 @@ class Journal:
         if json.loads(record.read_text())["key"] != unit.key:
             raise InputError(
                 f"{self.path(unit)}: was made from another recipe than today's; remove every folder of "
-                f"'{unit.name.split('/')[1]}' below {self.folder}, or name a new work folder"
+                f"'{unit.name.split('/')[1]}' below {self.folder}{self._and_record()}, or name new folders"
             )
         return True
 
@@ -115,15 +131,24 @@ class Journal:
             seconds = time.perf_counter() - start
             record = {"unit": unit.name, "key": unit.key, "seconds": round(seconds, 1)}
             write_text_atomic(out / RECORD, json.dumps(record, indent=1) + "\n")
+        if self.record and unit.kept:
+            with new_folder(self.record / unit.name) as out:
+                shutil.copytree(self.path(unit), out, dirs_exist_ok=True)
         return seconds
 
+    def _and_record(self) -> str:
+        return f" and {self.record}" if self.record else ""
 
-def select(units: Iterable[Unit], only: str) -> list[Unit]:
-    """Return the units whose name matches a regular expression, after what they need, each once."""
+
+def select(journal: Journal, units: Iterable[Unit], only: str) -> list[Unit]:
+    """Return the units whose name matches a regular expression, each once.
+
+    What an unfinished one needs stands before it.
+    """
     found: dict[str, Unit] = {}
 
     def add(unit: Unit) -> None:
-        for need in unit.needs:
+        for need in () if journal.done(unit) else unit.needs:
             add(need)
         found.setdefault(unit.name, unit)
 

@@ -11,7 +11,7 @@ import pandas as pd
 from benchmarks.methods import plan
 from benchmarks.methods.journal import Journal, Unit
 from benchmarks.methods.plan import Variant
-from benchmarks.methods.units import ModelUnit, judge_unit, read_samples
+from benchmarks.methods.units import CURVE, judge_unit
 from hqsim.analysis.bit_operations import BitOperations, bit_operations
 from hqsim.analysis.bootstrap import Measured
 from hqsim.analysis.quality import METRICS
@@ -34,20 +34,21 @@ class Results:
         folder = self.journal.path(unit)
         draws, _ = read_tensors(folder / "draws.safetensors")
         values = json.loads((folder / "figures.json").read_text())["figures"]
-        return {name: Measured(value, draws[name]) for name, (value, _, _) in values.items()}
+        return {
+            name: Measured(value, draws[name].astype(np.float64)) for name, (value, _, _) in values.items()
+        }
 
-    def image_codes(self, variant: Variant | None, count: int) -> np.ndarray | None:
-        """Return the first images of a variant, uint8 ``[count, h, w]``."""
-        unit = judge_unit(self.journal, variant, count)
-        samples = unit.samples
-        if not all(self.journal.done(sample) for sample in samples):
+    def image_codes(self, variant: Variant | None) -> np.ndarray | None:
+        """Return the first images of a variant, uint8 ``[SHOWN_IMAGES, h, w]``."""
+        unit = judge_unit(self.journal, variant, self.images)
+        if not self.journal.done(unit):
             return None
-        return read_samples(self.journal, samples, count)["codes"][:, 0]
+        return read_tensors(self.journal.path(unit) / "first.safetensors")[0]["codes"][:, 0]
 
     def curve(self, variant: Variant) -> pd.DataFrame | None:
         """Return the training curve."""
-        unit = ModelUnit(variant)
-        path = self.journal.path(unit) / "model" / "training.csv"
+        unit = judge_unit(self.journal, variant, self.images)
+        path = self.journal.path(unit) / CURVE
         return pd.read_csv(path) if self.journal.done(unit) and path.exists() else None
 
     def study(self, unit: Unit) -> pd.DataFrame | None:

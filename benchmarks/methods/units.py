@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass
 from functools import cache, lru_cache
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -21,6 +21,9 @@ from hqsim.io import read_tensors, write_tensors, write_text_atomic
 from hqsim.quantize import Recipe
 
 FLOAT = "float"
+SHOWN_IMAGES = 10
+"""Images that a contact sheet can show."""
+CURVE = "training.csv"
 
 
 @dataclass(frozen=True)
@@ -28,6 +31,8 @@ class ModelUnit:
     """Quantize a variant; train it where it trains. A training that was killed goes on."""
 
     variant: Variant
+
+    kept: ClassVar[bool] = False
 
     @property
     def name(self) -> str:
@@ -65,6 +70,8 @@ class SampleUnit:
     variant: Variant | None
     executor: str
     batch: int
+
+    kept: ClassVar[bool] = False
 
     @property
     def name(self) -> str:
@@ -108,6 +115,8 @@ class JudgeUnit:
     images: int
     batches: int
 
+    kept: ClassVar[bool] = True
+
     @property
     def name(self) -> str:
         """Its folder."""
@@ -135,7 +144,7 @@ class JudgeUnit:
         return (*self.reference, *(self.samples if self.variant else ()))
 
     def run(self, journal: Journal, out: Path) -> None:
-        """Write ``figures.json`` (value and interval) and the draws, for differences of variants."""
+        """Write ``figures.json`` (value and interval), the draws, the first images and the training curve."""
         from hqsim.analysis.quality import METRICS, evaluate
 
         ours = read_samples(journal, self.samples, self.images)
@@ -151,9 +160,12 @@ class JudgeUnit:
         figures = {name: [figure.value, *METRICS[name].interval(figure)] for name, figure in measured.items()}
         record = {"extractor": _judge().extractor.name, "images": self.images, "figures": figures}
         write_text_atomic(out / "figures.json", json.dumps(record, indent=1) + "\n")
-        write_tensors(
-            out / "draws.safetensors", {name: figure.draws for name, figure in measured.items()}, {}
-        )
+        draws = {name: figure.draws.astype(np.float32) for name, figure in measured.items()}
+        write_tensors(out / "draws.safetensors", draws, {})
+        write_tensors(out / "first.safetensors", {"codes": ours["codes"][:SHOWN_IMAGES]}, {})
+        curve = journal.path(ModelUnit(self.variant)) / "model" / CURVE if self.variant else Path(CURVE)
+        if curve.exists():
+            shutil.copy(curve, out / CURVE)
 
 
 @dataclass(frozen=True)
@@ -164,6 +176,8 @@ class StudyUnit:
     module: str
     function: str
     arguments: tuple[tuple[str, Any], ...] = ()
+
+    kept: ClassVar[bool] = True
 
     @property
     def name(self) -> str:
@@ -194,6 +208,8 @@ class TemporalUnit:
     """Error of the temporal features by timestep, TFMQ-DM beside plain PTQ."""
 
     widths: str
+
+    kept: ClassVar[bool] = True
 
     @property
     def name(self) -> str:

@@ -23,6 +23,7 @@ class Note:
     needs: tuple = ()
     key: str = "k"
     fault: str = ""
+    kept: bool = False
 
     def run(self, journal, out):
         if self.fault == "kill":
@@ -50,20 +51,21 @@ def _log(journal):
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_units_run_after_what_they_need_and_once(journal, jobs):
-    units = select([C, A], "")
+    units = select(journal, [C, A], "")
     assert run_units(journal, units, jobs=jobs) == {}
     assert run_units(journal, units, jobs=jobs) == {}
     assert _log(journal) == ["model/a", "samples/a/0", "figures/a"]
 
 
-def test_a_selection_brings_what_it_needs():
+def test_a_selection_brings_what_it_needs(journal):
     other = Note("model/b")
-    assert [unit.name for unit in select([other, C], "^figures")] == ["model/a", "samples/a/0", "figures/a"]
+    found = select(journal, [other, C], "^figures")
+    assert [unit.name for unit in found] == ["model/a", "samples/a/0", "figures/a"]
 
 
 def test_a_fault_stops_only_what_rests_on_it(journal, capsys):
     bad = Note("model/bad", fault="this machine has no such thing")
-    faults = run_units(journal, select([Note("figures/bad", (bad,)), C], ""))
+    faults = run_units(journal, select(journal, [Note("figures/bad", (bad,)), C], ""))
     assert faults == {
         "model/bad": "this machine has no such thing",
         "figures/bad": "needs a unit that failed",
@@ -100,3 +102,23 @@ def test_results_of_another_recipe_are_refused(journal):
     run_units(journal, [A])
     with pytest.raises(InputError, match=r"model/a: was made from another recipe than today's; remove every"):
         run_units(journal, [Note("model/a", key="other")])
+
+
+def test_what_is_kept_outlives_the_work_folder(tmp_path, journal):
+    """Another work folder with the same record has only to do what is not kept, and what rests on that."""
+    record, kept = tmp_path / "record", Note("figures/a", (B,), kept=True)
+    first = Journal.open(tmp_path / "first", Settings(updates=3), record)
+    assert run_units(first, select(first, [kept], "")) == {}
+    assert sorted(path.name for path in record.iterdir()) == ["figures", "settings.json"]
+    second = Journal.open(tmp_path / "second", Settings(updates=3), record)
+    assert second.done(kept) and not second.done(A)
+    assert second.path(kept) == record / "figures/a"
+    assert select(second, [kept], "") == [kept]
+    other = Note("figures/other", (A,))
+    assert select(second, [kept, other], "") == [kept, A, other]
+
+
+def test_a_record_of_other_settings_is_refused(tmp_path):
+    Journal.open(tmp_path / "first", Settings(updates=3), tmp_path / "record")
+    with pytest.raises(InputError, match=r"record: was made with \{'updates': 3.*name a new folder$"):
+        Journal.open(tmp_path / "second", Settings(updates=4), tmp_path / "record")

@@ -11,7 +11,7 @@ from benchmarks.methods.journal import RECORD, Journal, Settings
 from benchmarks.methods.page import write_page
 from benchmarks.methods.plan import Variant
 from benchmarks.methods.results import Results
-from benchmarks.methods.units import STUDIES, ModelUnit, StudyUnit, all_units, judge_unit
+from benchmarks.methods.units import CURVE, SHOWN_IMAGES, STUDIES, StudyUnit, all_units, judge_unit
 from hqsim.analysis.claims import Published
 from hqsim.analysis.quality import METRICS
 from hqsim.errors import UnsupportedError
@@ -37,6 +37,8 @@ def _plant(results, variant, value, images=1000, noise=0.1):
     rng = np.random.default_rng(int(10 * value))
     draws = {name: value + DRAWS + noise * rng.normal(size=200) for name in names}
     write_tensors(folder / "draws.safetensors", draws, {})
+    images = np.zeros((SHOWN_IMAGES, 1, 32, 32), np.uint8)
+    write_tensors(folder / "first.safetensors", {"codes": images}, {})
     (folder / RECORD).write_text(json.dumps({"key": unit.key}))
 
 
@@ -79,11 +81,11 @@ def test_convergence_is_read_off_the_curves(results):
         ("hqdm", np.linspace(1.0, 0.1, 100)),
         ("efficientdm", np.linspace(1.0, 0.55, 100)),
     ):
-        unit = ModelUnit(Variant(method, "w4a4", True))
+        unit = judge_unit(results.journal, Variant(method, "w4a4", True), results.images)
         folder = results.journal.path(unit)
-        (folder / "model").mkdir(parents=True)
+        folder.mkdir(parents=True)
         rows = "".join(f"{update},{loss}\n" for update, loss in enumerate(losses, start=1))
-        (folder / "model" / "training.csv").write_text(f"update,loss\n{rows}")
+        (folder / CURVE).write_text(f"update,loss\n{rows}")
         (folder / RECORD).write_text(json.dumps({"key": unit.key}))
     first, second = convergence(results)
     assert (first.verdict, second.verdict) == ("holds", "not run")

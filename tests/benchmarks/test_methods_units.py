@@ -39,7 +39,7 @@ def journal(tmp_path, tiny_model, monkeypatch):
 
 def test_a_variant_is_judged_against_the_float_model_from_the_same_seeds(journal, tiny_model):
     unit = units.judge_unit(journal, PTQ, 8)
-    assert run_units(journal, select([unit], "")) == {}
+    assert run_units(journal, select(journal, [unit], "")) == {}
     figures = Results(journal, 8, 8).figures(PTQ)
     qmodel = units._quantized(journal.path(units.ModelUnit(PTQ)) / "model")
     latents = [
@@ -54,9 +54,9 @@ def test_a_variant_is_judged_against_the_float_model_from_the_same_seeds(journal
 
 
 def test_more_images_take_the_batches_that_are_there(journal, capsys):
-    run_units(journal, select([units.judge_unit(journal, PTQ, 4)], ""))
+    run_units(journal, select(journal, [units.judge_unit(journal, PTQ, 4)], ""))
     capsys.readouterr()
-    run_units(journal, select([units.judge_unit(journal, PTQ, 10)], ""))
+    run_units(journal, select(journal, [units.judge_unit(journal, PTQ, 10)], ""))
     done = [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()[1:]]
     assert done == [
         "samples/float/float-001", "samples/float/float-002",
