@@ -155,31 +155,28 @@ def product_call(m: int, n: int, k: int, form: int, reach: int) -> Callable[[], 
     import numpy as np
 
     from hqsim.numerics import Format
-    from hqsim.ops import fused
+    from hqsim.ops.layer_layout import Window
 
     rng = np.random.default_rng(0)
     rows = rng.integers(-reach, reach, (1, m, 1, k)).astype(np.int8)
     weight = rng.integers(-reach, reach, (n, k, 1, 1)).astype(np.int8)
-    return layer_call(rows, weight, fused.Window((1, 1), 1, (0, 0), (m, 1)), form, Format(16, (1.0,)))
+    return layer_call(rows, weight, Window((1, 1), 1, (0, 0), (m, 1)), form, Format(16, (1.0,)))
 
 
 def layer_call(rows: Any, weight: Any, window: Any, form: int, output: Any) -> Callable[[], object]:
     """Return one layer on int8 codes ``rows [b, h, w, c]`` by ``multiply_layer``."""
     import numpy as np
 
-    from hqsim.graph import Node, TensorType
     from hqsim.kernels.panels import pack_panels
     from hqsim.kernels.tile import EIGHT
     from hqsim.ops import fused
 
-    outputs, channels = weight.shape[:2]
-    taps = np.ascontiguousarray(weight.transpose(0, 2, 3, 1)).reshape(1, outputs, -1, channels)
-    packed = fused.PackedLayer(pack_panels(taps, form), eight=form == EIGHT)
-    node = Node("layer", "conv2d", (), TensorType(()))
+    outputs = len(weight)
+    packed = fused.PackedLayer(pack_panels(fused.taps_of(weight), form), eight=form == EIGHT)
     rescale = fused.Rescale(
-        np.full(outputs, 20000, np.int32), np.zeros(outputs, np.int64), np.int64(8), np.full(outputs, 30)
+        np.full(outputs, 20000, np.int32), np.zeros(outputs, np.int64), 8, np.full(outputs, 30)
     )
-    return lambda: fused.multiply_layer(node, packed, rows, window, 0, rescale, output)
+    return lambda: fused.multiply_layer(packed, rows, lambda: window, 0, rescale, output)
 
 
 def measure_gemm() -> dict[str, float]:
@@ -212,14 +209,14 @@ def measure_convolution() -> dict[str, float]:
 
     from hqsim.kernels.tile import EIGHT
     from hqsim.numerics import Format
-    from hqsim.ops import fused
+    from hqsim.ops.layer_layout import Window
 
     totals = {"convolution": 0.0, "gemm": 0.0}
     for size, channels in ((64, 192), (32, 384), (16, 576), (8, 960)):
         rng = np.random.default_rng(0)
         rows = rng.integers(-128, 128, (1, size, size, channels)).astype(np.int8)
         weight = rng.integers(-128, 128, (channels, channels, 3, 3)).astype(np.int8)
-        window = fused.Window((3, 3), 1, (1, 1), (size, size))
+        window = Window((3, 3), 1, (1, 1), (size, size))
         calls = {
             "convolution": layer_call(rows, weight, window, EIGHT, Format(16, (1.0,))),
             "gemm": product_call(size * size, channels, 9 * channels, EIGHT, 128),

@@ -140,11 +140,15 @@ class Graph:
         """Nodes that read the result of ``name``, in execution order."""
         return tuple(node for node in self.nodes if name in node.inputs)
 
-    def last_uses(self) -> dict[str, int]:
-        """For each node the position of the last node that reads it (its own when nothing does)."""
+    @cached_property
+    def last_uses(self) -> tuple[tuple[str, ...], ...]:
+        """For each node the results that nobody needs after it: read for the last time, or never."""
         last = {node.name: position for position, node in enumerate(self.nodes)}
         for position, node in enumerate(self.nodes):
             for name in node.inputs:
                 last[name] = position
-        last[self.output] = len(self.nodes)
-        return last
+        del last[self.output]
+        found: list[list[str]] = [[] for _ in self.nodes]
+        for name, position in last.items():
+            found[position].append(name)
+        return tuple(tuple(names) for names in found)

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from hqsim.graph.graph import Graph, Node
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Visit(Generic[T]):
+class Visit(NamedTuple, Generic[T]):
     """One evaluated node: its inputs and its result, as the executor holds them."""
 
     node: Node
@@ -27,15 +25,12 @@ def walk(
 
     A result is dropped after its last use, so that a walk holds no more than the live tensors.
     """
-    last = graph.last_uses()
     values: dict[str, T] = dict(given)
-    for position, node in enumerate(graph):
+    for node, unused in zip(graph.nodes, graph.last_uses, strict=True):
         if node.op == "input":
             continue
-        inputs = tuple(values[name] for name in node.inputs)
-        value = evaluate(node, inputs)
-        values[node.name] = value
+        inputs = tuple([values[name] for name in node.inputs])
+        value = values[node.name] = evaluate(node, inputs)
         yield Visit(node, inputs, value)
-        for name in (*node.inputs, node.name):
-            if last[name] <= position:
-                values.pop(name, None)
+        for name in unused:
+            values.pop(name, None)

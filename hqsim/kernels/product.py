@@ -12,14 +12,15 @@ cache.
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import numpy as np
 
+from hqsim.kernels.halves import add_rows
 from hqsim.kernels.jit import helper, kernel
-from hqsim.kernels.threads import share
+from hqsim.kernels.rows import gather, locate, rows_of
+from hqsim.kernels.scratch import scratch
+from hqsim.kernels.threads import part_of, share, team_size
 from hqsim.kernels.tile import CHUNK_BYTES, COLUMNS, EIGHT, ROW_BYTES, ROWS, STEP_BYTES, add_tile
-from hqsim.kernels.vector import copy_runs, rescale_block, unpack_nibbles, widen
+from hqsim.kernels.vector import rescale_block, unpack_nibbles, widen
 
 BLOCK_TILES = 16
 """Most tiles of rows that share one unpacking of a panel."""
@@ -29,69 +30,6 @@ SHORT_COLUMNS = 64
 """Columns finished at a time when the rows are a single piece (their sums stay in the first cache)."""
 NIBBLES, BYTES, WORDS = 0, 1, 2
 """How a panel is stored: 4 bits, 8 bits, or 16 bits a weight."""
-
-
-class Rows(NamedTuple):
-    """Where the rows of a product lie, all in bytes or pixels of the activation's memory.
-
-    ``height``, ``width``: pixels of the input; ``repeat``: each pixel in memory stands for ``2**repeat``
-    columns of it; ``kernel_height``, ``kernel_width``, ``stride``, ``top``, ``left``: the window;
-    ``out_height`` and ``columns`` (input column of each output column, padding not subtracted): pixels of the
-    output; ``pitch``: bytes from pixel to pixel; ``run``: bytes of one pixel that a row takes;
-    ``padded_run``: the same filled up to a whole number of steps; ``group``: bytes from group to group;
-    ``flip``: exclusive-or of every byte (128 makes signed codes unsigned); ``fill``: byte of the padding,
-    flipped.
-    """
-
-    height: int
-    width: int
-    repeat: int
-    kernel_height: int
-    kernel_width: int
-    stride: int
-    top: int
-    left: int
-    out_height: int
-    pitch: int
-    run: int
-    padded_run: int
-    group: int
-    flip: int
-    fill: int
-
-
-@helper
-def _locate(start, rows, columns, first, places):
-    """Fill ``places [rows, 3]``: byte of the row's image, top and left of its window."""
-    pixels = rows.out_height * columns.shape[0]
-    image_bytes = rows.height * (rows.width >> rows.repeat) * rows.pitch
-    for r in range(places.shape[0]):
-        image, pixel = (first + r) // pixels, (first + r) % pixels
-        places[r, 0] = start + image * image_bytes
-        places[r, 1] = pixel // columns.shape[0] * rows.stride - rows.top
-        places[r, 2] = columns[pixel % columns.shape[0]] - rows.left
-
-
-@helper
-def _gather(x, rows, places, piece, taken, sources, block):
-    """Copy bytes ``piece ... piece + taken`` of every row into ``block``, tap by tap.
-
-    What fills a tap up to whole steps stays as it is: the panels hold zeros there.
-    """
-    stored = rows.width >> rows.repeat
-    done = 0
-    while done < taken:
-        tap, offset = (piece + done) // rows.padded_run, (piece + done) % rows.padded_run
-        length = min(rows.padded_run - offset, taken - done)
-        real = max(0, min(length, rows.run - offset))
-        down, right = tap // rows.kernel_width, tap % rows.kernel_width
-        for r in range(places.shape[0]):
-            y, x_position = places[r, 1] + down, places[r, 2] + right
-            pixel = y * stored + (x_position >> rows.repeat)
-            inside = (y >= 0) & (y < rows.height) & (x_position >= 0) & (x_position < rows.width)
-            sources[r] = places[r, 0] + pixel * rows.pitch + offset if inside else -1
-        copy_runs(x, sources, places.shape[0], real, np.uint8(rows.flip), np.uint8(rows.fill), block, done)
-        done += length
 
 
 @helper
@@ -115,7 +53,9 @@ def _add_columns(
             widen(panels, source, taken // 8, buffers[0])
         panel, first = (panels, source) if direct else (buffers[0], 0)
         for row in range(0, count, ROWS):
-            add_tile(form, block, row, panel, first, taken // 4, fresh, start, sums, column - left)
+            add_tile(
+                form, block, row, count - row, panel, first, taken // 4, fresh, start, sums, column - left
+            )
 
 
 @helper
@@ -149,6 +89,15 @@ def _block_of(unit, row_blocks, column_blocks, group_rows, outputs):
 
 
 @helper
+def _sums_of_block(columns):
+    """Return room for the sums of a block, int32 ``[rows, columns and 16 more]``.
+
+    With 16 more columns, rows do not fall into the same cache sets.
+    """
+    return scratch(4 * BLOCK_TILES * ROWS * (columns + 16)).view(np.int32).reshape(-1, columns + 16)
+
+
+@helper
 def _sum_blocks(
     worker, threads, x, rows, columns, form, panels, storage, weight_sums, offset, piece_bytes, blocks, sums
 ):
@@ -158,24 +107,25 @@ def _sum_blocks(
     reduction = rows.kernel_height * rows.kernel_width * rows.padded_run
     panel_bytes = panels.shape[1] // ((outputs + COLUMNS - 1) // COLUMNS)
     places = np.empty((BLOCK_TILES * ROWS, 3), np.int64)
-    block = np.empty((BLOCK_TILES * ROWS, ROW_BYTES), np.uint8)
-    buffers = np.empty((2, CHUNK_BYTES // 4 * STEP_BYTES), np.uint8)
-    part = np.empty((BLOCK_TILES * ROWS, BLOCK_COLUMNS + 16), np.int32)
+    block = scratch(BLOCK_TILES * ROWS * ROW_BYTES).reshape(BLOCK_TILES * ROWS, ROW_BYTES)
+    buffers = scratch(2 * CHUNK_BYTES // 4 * STEP_BYTES).reshape(2, CHUNK_BYTES // 4 * STEP_BYTES)
+    part = _sums_of_block(BLOCK_COLUMNS)
     sources, start = np.empty(BLOCK_TILES * ROWS, np.int64), np.zeros(BLOCK_COLUMNS, np.int32)
-    for unit in range(worker, groups * row_blocks * column_blocks, threads):
+    begin_unit, end_unit = part_of(worker, threads, groups * row_blocks * column_blocks)
+    for unit in range(begin_unit, end_unit):
         group, first, count, left, right = _block_of(unit, row_blocks, column_blocks, group_rows, outputs)
         own = group if panels.shape[0] > 1 else 0
-        _locate(group * rows.group, rows, columns, first, places[:count])
+        locate(group * rows.group, rows, columns, first, places[:count])
         for i in range(count):
             for j in range(left, right):
                 sums[group, first + i, j] = np.int32(-(weight_sums[own, j] * offset))
         for piece in range(0, reduction, piece_bytes):
             taken = min(piece_bytes, reduction - piece)
-            _gather(x, rows, places[:count], piece, taken, sources, block)
+            gather(x, rows, offset, places[:count], piece, taken, sources, block)
             _add_columns(
                 block,
                 count,
-                piece,
+                group * rows.skip + piece,
                 taken,
                 form,
                 panels[own],
@@ -194,33 +144,34 @@ def _sum_blocks(
 
 
 @kernel
-def multiply_sums(x, rows, columns, form, panels, storage, weight_sums, offset, threads, piece_bytes, sums):
+def multiply_sums(x, layout, columns, form, panels, storage, weight_sums, offset, threads, piece_bytes, sums):
     """Write exact sums.
 
     Parameters
     ----------
     x
         Activation codes as bytes, uint8 ``[bytes]``, channels last.
-    rows, columns
-        Where its rows lie; ``columns`` int64 ``[output columns]``.
+    layout, columns
+        Where its rows lie: the fields of :class:`Rows`, int64; ``columns`` int64 ``[output columns]``.
     form, storage
         Form of the tile, storage of the panels.
     panels
         Packed weights uint8 ``[groups or 1, bytes]``.
     weight_sums, offset
         ``offset`` times int32 ``weight_sums [groups or 1, outputs]`` is subtracted from every sum, modulo
-        2**32: what the flip added, and the zero-point.
+        2**32: what the flip added, and the zero-point. It is the padding, too.
     threads
-        How many threads there are: decides the size of blocks, not the result.
+        How many threads there are (0: as many as may be used): decides the size of blocks, not the result.
     piece_bytes
         Bytes of a row whose products surely fit 32 bits, a multiple of 8, at most ``CHUNK_BYTES``.
     sums
         Result int64 ``[groups, rows, outputs]``.
     """
+    threads = threads if threads > 0 else team_size()
     blocks = _blocks(sums.shape[1], sums.shape[2], sums.shape[0], threads, False)
     arguments = (
         x,
-        rows,
+        rows_of(layout),
         columns,
         form,
         panels,
@@ -232,18 +183,6 @@ def multiply_sums(x, rows, columns, form, panels, storage, weight_sums, offset, 
         sums,
     )
     share(_sum_blocks, threads, arguments)
-
-
-@helper
-def _add_row(row, other, sums):
-    for j in range(other.shape[0]):
-        sums[j] = np.int32(np.int64(row[j]) + other[j])
-
-
-@helper
-def _copy_row(row, sums):
-    for j in range(sums.shape[0]):
-        sums[j] = row[j]
 
 
 @helper
@@ -282,15 +221,15 @@ def _code_blocks(
     places = np.empty((BLOCK_TILES * ROWS, 3), np.int64)
     half_rows = np.empty(BLOCK_TILES * ROWS, np.int64)
     sources = np.empty(BLOCK_TILES * ROWS, np.int64)
-    block = np.empty((BLOCK_TILES * ROWS, ROW_BYTES), np.uint8)
-    buffers = np.empty((2, CHUNK_BYTES // 4 * STEP_BYTES), np.uint8)
+    block = scratch(BLOCK_TILES * ROWS * ROW_BYTES).reshape(BLOCK_TILES * ROWS, ROW_BYTES)
+    buffers = scratch(2 * CHUNK_BYTES // 4 * STEP_BYTES).reshape(2, CHUNK_BYTES // 4 * STEP_BYTES)
     wide = SHORT_COLUMNS if short else BLOCK_COLUMNS
-    # 16 more columns, so that rows do not fall into the same cache sets.
-    part, start = np.empty((BLOCK_TILES * ROWS, wide + 16), np.int32), np.zeros(wide, np.int32)
-    for unit in range(worker, groups * row_blocks * column_blocks, threads):
+    part, start = _sums_of_block(wide), np.zeros(wide, np.int32)
+    begin_unit, end_unit = part_of(worker, threads, groups * row_blocks * column_blocks)
+    for unit in range(begin_unit, end_unit):
         group, first, count, begin, end = _block_of(unit, row_blocks, column_blocks, group_rows, outputs)
         own = group if panels.shape[0] > 1 else 0
-        _locate(group * rows.group, rows, columns, first, places[:count])
+        locate(group * rows.group, rows, columns, first, places[:count])
         if kinds > 0:
             for i in range(count):
                 line, column = (first + i) // columns.shape[0], (first + i) % columns.shape[0]
@@ -301,15 +240,16 @@ def _code_blocks(
                 start[j - left] = np.int32(-(weight_sums[own, j] * offset))
             if kinds > 0:
                 for i in range(count):
-                    _add_row(start, halves[group, half_rows[i], left:right], part[i])
+                    half = halves[group, half_rows[i], left:right]
+                    add_rows(start[: right - left], half, part[i, : right - left])
             for piece in range(0, reduction, CHUNK_BYTES):
                 taken = min(CHUNK_BYTES, reduction - piece)
                 if not short or left == begin:
-                    _gather(x, rows, places[:count], piece, taken, sources, block)
+                    gather(x, rows, offset, places[:count], piece, taken, sources, block)
                 _add_columns(
                     block,
                     count,
-                    piece,
+                    group * rows.skip + piece,
                     taken,
                     form,
                     panels[own],
@@ -324,7 +264,7 @@ def _code_blocks(
                 )
             if sums.shape[1] > 0:
                 for i in range(count):
-                    _copy_row(part[i], sums[group, first + i, left:right])
+                    sums[group, first + i, left:right] = part[i, : right - left]
                 continue
             rescale_block(
                 part,
@@ -352,7 +292,7 @@ def _addends(bias, bias_bits, shift):
 @kernel
 def multiply_codes(
     x,
-    rows,
+    layout,
     columns,
     form,
     panels,
@@ -386,7 +326,8 @@ def multiply_codes(
         Result int16 ``[groups, rows, outputs]``, or the sums themselves, int32, and nothing is observed; the
         other one is ``[groups, 0, 0]``.
     """
-    group_rows = max(codes.shape[1], sums.shape[1])
+    rows, group_rows = rows_of(layout), max(codes.shape[1], sums.shape[1])
+    threads = threads if threads > 0 else team_size()
     short = rows.kernel_height * rows.kernel_width * rows.padded_run <= CHUNK_BYTES
     blocks = _blocks(group_rows, factor.shape[0], codes.shape[0], threads, short)
     addend, observed = _addends(bias, bias_bits, shift), np.empty((threads, 3), np.int64)

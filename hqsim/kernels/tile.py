@@ -1,4 +1,4 @@
-"""The micro-kernel of every matrix product: a tile of 12 rows x 32 columns, summed in registers.
+"""The micro-kernel of every matrix product: a tile of up to 12 rows x 32 columns, summed in registers.
 
 ``add_tile`` is LLVM code, because no loop that numba can express becomes the instructions that the tile
 needs. Three forms give the same sums modulo 2**32:
@@ -26,7 +26,7 @@ from numba.extending import intrinsic
 from hqsim.kernels.jit import helper
 
 ROWS, COLUMNS = 12, 32
-"""Size of a tile."""
+"""Size of a tile; where fewer rows are left, it has fewer."""
 CHUNK_BYTES = 1024
 """Largest piece of a row that one call sums; so a panel and the rows stay in the first cache."""
 ROW_BYTES = CHUNK_BYTES + 64
@@ -60,10 +60,11 @@ _BYTE, _WORD, _LANE, _SIZE = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.I
 
 
 class _VnniStep:
-    """16 lanes: one VNNI instruction."""
+    """16 lanes: one VNNI instruction; ``rows`` in registers, ``sizes`` of tiles."""
 
     lanes = 16
     rows = ROWS
+    sizes = (4, 8, ROWS)
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -81,6 +82,7 @@ class _Avx2Step:
 
     lanes = 8
     rows = 6
+    sizes = (6, ROWS)
 
     def emit(self, builder: ir.IRBuilder, total: ir.Value, row: ir.Value, column: ir.Value) -> ir.Value:
         words, wide = ir.VectorType(_WORD, 2 * self.lanes), ir.VectorType(_LANE, self.lanes)
@@ -96,6 +98,7 @@ class _PlainStep:
 
     lanes = 8
     rows = 6
+    sizes = (6, ROWS)
 
     def emit(self, builder: ir.IRBuilder, total: ir.Value, row: ir.Value, column: ir.Value) -> ir.Value:
         sixteen = ir.Constant(ir.VectorType(_LANE, self.lanes), [16] * self.lanes)
@@ -107,15 +110,29 @@ class _PlainStep:
         return builder.add(total, builder.add(low, high))
 
 
-def _emit_tile(builder: ir.IRBuilder, step, rows, panel, steps, start, sums) -> None:
+def _emit_tiles(builder: ir.IRBuilder, step, sizes, count, *operands) -> None:
+    """Emit every size of a tile; the smallest that holds ``count`` rows runs."""
+    smallest, *larger = sizes
+    if not larger:
+        _emit_tile(builder, step, smallest, *operands)
+        return
+    with builder.if_else(builder.icmp_signed("<=", count, _SIZE(smallest))) as (enough, too_few):
+        with enough:
+            _emit_tile(builder, step, smallest, *operands)
+        with too_few:
+            _emit_tiles(builder, step, larger, count, *operands)
+
+
+def _emit_tile(builder: ir.IRBuilder, step, size, rows, panel, steps, start, sums) -> None:
     """Write ``start`` plus products of ``steps`` steps to int32 ``sums``: pairs of address and row pitch."""
-    for first_row in range(0, ROWS, step.rows):
+    for first_row in range(0, size, step.rows):
         for first_column in range(0, COLUMNS, 2 * step.lanes):
-            _emit_block(builder, step, rows, panel, steps, start, sums, first_row, first_column)
+            place = first_row, min(step.rows, size - first_row), first_column
+            _emit_block(builder, step, rows, panel, steps, start, sums, *place)
 
 
-def _emit_block(builder, step, rows, panel, steps, start, sums, first_row, first_column) -> None:
-    """One loop over ``steps``: ``step.rows`` rows x two vectors of columns stay in registers."""
+def _emit_block(builder, step, rows, panel, steps, start, sums, first_row, count, first_column) -> None:
+    """One loop over ``steps``: ``count`` rows x two vectors of columns stay in registers."""
     vector = ir.VectorType(_LANE, step.lanes)
     vectors = 2
     before = builder.block
@@ -125,7 +142,7 @@ def _emit_block(builder, step, rows, panel, steps, start, sums, first_row, first
     index = builder.phi(_SIZE)
     index.add_incoming(_SIZE(0), before)
     totals = []
-    for _ in range(step.rows * vectors):
+    for _ in range(count * vectors):
         total = builder.phi(vector)
         total.add_incoming(ir.Constant(vector, [0] * step.lanes), before)
         totals.append(total)
@@ -138,7 +155,7 @@ def _emit_block(builder, step, rows, panel, steps, start, sums, first_row, first
     undefined = ir.Constant(vector, ir.Undefined)
     everywhere = ir.Constant(ir.VectorType(_LANE, step.lanes), [0] * step.lanes)
     results = []
-    for row in range(step.rows):
+    for row in range(count):
         address = builder.gep(row_step, [_SIZE((first_row + row) * ROW_BYTES)])
         lane = builder.insert_element(undefined, _load(builder, address, _LANE, 1), _LANE(0))
         broadcast = builder.shuffle_vector(lane, undefined, everywhere)
@@ -150,7 +167,7 @@ def _emit_block(builder, step, rows, panel, steps, start, sums, first_row, first
     index.add_incoming(following, loop)
     builder.cbranch(builder.icmp_signed("<", following, steps), loop, after)
     builder.position_at_end(after)
-    for row in range(step.rows):
+    for row in range(count):
         for position in range(vectors):
             source, target = (
                 builder.gep(address, [builder.add(builder.mul(pitch, _SIZE(first_row + row)), offset)])
@@ -170,9 +187,18 @@ def _load(builder: ir.IRBuilder, address: ir.Value, kind: ir.Type, align: int) -
 
 def _tile_intrinsic(step):
     @intrinsic
-    def tile(typing_context, rows, row, panel, first, steps, fresh, start, sums, column):
+    def tile(typing_context, rows, row, count, panel, first, steps, fresh, start, sums, column):
         signature = types.void(
-            rows, types.intp, panel, types.intp, types.intp, types.boolean, start, sums, types.intp
+            rows,
+            types.intp,
+            types.intp,
+            panel,
+            types.intp,
+            types.intp,
+            types.boolean,
+            start,
+            sums,
+            types.intp,
         )
 
         def generate(context, builder, signature, arguments):
@@ -180,19 +206,21 @@ def _tile_intrinsic(step):
                 return context.get_dummy_value()
             arrays = [
                 context.make_array(signature.args[position])(context, builder, arguments[position])
-                for position in (0, 2, 6, 7)
+                for position in (0, 3, 7, 8)
             ]
             rows, panel, start, sums = (builder.bitcast(array.data, _BYTE.as_pointer()) for array in arrays)
-            _, row, _, first, steps, fresh, _, _, column = arguments
+            _, row, count, _, first, steps, fresh, _, _, column = arguments
             fresh = builder.trunc(fresh, ir.IntType(1))
             pitch = builder.extract_value(arrays[3].strides, 0)
             columns = builder.mul(column, _SIZE(4))
             target = builder.gep(sums, [builder.add(builder.mul(row, pitch), columns)])
             # The same start for every row, or what the sums are already.
             source = builder.select(fresh, builder.gep(start, [columns]), target)
-            _emit_tile(
+            _emit_tiles(
                 builder,
                 step,
+                step.sizes,
+                count,
                 builder.gep(rows, [builder.mul(row, _SIZE(ROW_BYTES))]),
                 builder.gep(panel, [first]),
                 steps,
@@ -208,7 +236,7 @@ def _tile_intrinsic(step):
 
 if numba.config.DISABLE_JIT:
 
-    def add_tile(form, rows, row, panel, first, steps, fresh, start, sums, column):
+    def add_tile(form, rows, row, count, panel, first, steps, fresh, start, sums, column):
         """Add a tile to ``sums`` (plain form, for runs without the compiler)."""
         kinds = (np.uint8, np.int8) if form == EIGHT else (np.int16, np.int16)
         a = rows[row : row + ROWS, : 4 * steps].copy().view(kinds[0]).astype(np.int64)
@@ -226,16 +254,16 @@ else:
     _tile_portable = _tile_intrinsic(_Avx2Step() if _target_has("avx2") else _PlainStep())
 
     @helper
-    def add_tile(form, rows, row, panel, first, steps, fresh, start, sums, column):
-        """Add ``steps`` steps of 12 rows times a panel to ``sums`` from ``[row, column]`` on.
+    def add_tile(form, rows, row, count, panel, first, steps, fresh, start, sums, column):
+        """Add ``steps`` steps of ``count`` rows, 12 at most, times a panel to ``sums[row:, column:]``.
 
         ``rows`` is uint8 ``[any, ROW_BYTES]``, ``panel`` uint8 bytes from ``first`` on, ``sums`` int32; all
-        twelve rows and 32 columns must exist; ``form`` as above. With ``fresh`` every row of sums begins as
-        ``start`` int32, from ``column`` on, whatever it was.
+        twelve rows and 32 columns must exist, and those beyond ``count`` may change; ``form`` as above. With
+        ``fresh`` every row of sums begins as ``start`` int32, from ``column`` on, whatever it was.
         """
         if form == EIGHT:
-            _tile_eight(rows, row, panel, first, steps, fresh, start, sums, column)
+            _tile_eight(rows, row, count, panel, first, steps, fresh, start, sums, column)
         elif form == SIXTEEN:
-            _tile_sixteen(rows, row, panel, first, steps, fresh, start, sums, column)
+            _tile_sixteen(rows, row, count, panel, first, steps, fresh, start, sums, column)
         else:
-            _tile_portable(rows, row, panel, first, steps, fresh, start, sums, column)
+            _tile_portable(rows, row, count, panel, first, steps, fresh, start, sums, column)

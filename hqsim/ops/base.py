@@ -118,10 +118,11 @@ class Operator:
         """Return ``arrays`` with one entry of every timestep table."""
         if not self.per_step:
             return arrays
-        return {
-            name: array[min(entry, len(array) - 1)] if name in self.per_step else array
-            for name, array in arrays.items()
-        }
+        found = dict(arrays)
+        for name in self.per_step & arrays.keys():
+            table = arrays[name]
+            found[name] = table[min(entry, len(table) - 1)]
+        return found
 
     def integer(self, node: Node, arrays: Arrays, inputs: Sequence[np.ndarray], output: Format) -> Result:
         """Return the result by the numba kernels, integers only."""

@@ -9,7 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from hqsim.graph import ConvWork
-from hqsim.ops.fused import Window, distinct_windows, layer_sums, pack_segment
+from hqsim.ops.fused import layer_sums, pack_segment
+from hqsim.ops.layer_layout import Window, distinct_windows
 from hqsim.ops.multiply import Multiply
 from hqsim.ops.sums import groups_of
 
@@ -140,8 +141,8 @@ class Conv2d(Multiply):
         """Of every row of pixels the columns whose windows meet different pieces of blocks."""
         _, height, width = context.graph[node.inputs[0]].type.shape
         window = self.window(node, np.empty((0, height, width)))
-        columns, _ = distinct_windows(window, width // transform.size, transform.size)
-        return context.batch * node.type.shape[1] * len(columns)
+        blocks, _ = distinct_windows(window, width // transform.size, transform.size)
+        return context.batch * node.type.shape[1] * blocks.shape[1]
 
     @staticmethod
     def _padded(node, operand):

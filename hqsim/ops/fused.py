@@ -12,7 +12,9 @@ own choice, by range and CPU, and does not change a code:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -20,26 +22,17 @@ import numpy as np
 
 from hqsim.graph import Node
 from hqsim.numerics import Format, Transform
+from hqsim.ops.layer_layout import SHIFT, LayerCall, ParityCall, Window, layer_call, row_layout
 from hqsim.ops.quantize import signs_of
 from hqsim.ops.realisation import inverse_of
 
 if TYPE_CHECKING:
     from hqsim.kernels.panels import Panels
 
-SHIFT = 128
-"""What makes signed 8-bit codes unsigned."""
-_ZERO = np.int64(0)
+ALL_THREADS = 0
+LINE_BYTES = 64
 _NO_HALVES = np.zeros((0, 0, 0), np.int32), np.zeros(1, np.int64)
-
-
-@dataclass(frozen=True)
-class Window:
-    """Kernel size, stride, padding (top, left), output size of a convolution; 1 x 1 for a linear layer."""
-
-    kernel: tuple[int, int]
-    stride: int
-    padding: tuple[int, int]
-    output: tuple[int, int]
+_NO_BITS = np.zeros((0, 0, 0), np.uint8)
 
 
 @dataclass(frozen=True)
@@ -47,16 +40,26 @@ class PackedLayer:
     """Weights of a layer as the kernels want them, and how its operand enters them.
 
     ``halved``: its operand is multiplied as ``2 a' + p``, 8 bits and a parity bit per block, by doubled
-    weights.
+    weights. ``calls`` remembers what is common to images of a shape and type.
     """
 
     panels: Panels
     eight: bool
     halved: bool = False
+    inverse: Transform | None = None
+    calls: dict[tuple[Any, ...], LayerCall] = field(default_factory=dict, compare=False, repr=False)
+
+    def call(self, images: np.ndarray, window: Callable[[], Window]) -> LayerCall:
+        """Return what calls with such images have in common; every call of a layer has the same window."""
+        key = (images.shape, images.dtype.num)
+        found = self.calls.get(key)
+        if found is None:
+            found = layer_call(images, window(), self.inverse, eight=self.eight, halved=self.halved)
+            self.calls[key] = found
+        return found
 
 
-@dataclass(frozen=True)
-class Finished:
+class Finished(NamedTuple):
     """Codes of a product, how many saturated, the range of its sums, events of a modelled accumulator."""
 
     codes: np.ndarray
@@ -67,7 +70,7 @@ class Finished:
 
     def reshaped(self, codes: np.ndarray) -> Finished:
         """Return the same with its codes in another shape."""
-        return Finished(codes, self.saturated, self.lowest, self.highest, self.events)
+        return self._replace(codes=codes)
 
 
 class Rescale(NamedTuple):
@@ -79,7 +82,7 @@ class Rescale(NamedTuple):
 
     factor: np.ndarray
     bias: np.ndarray
-    bias_bits: np.int64
+    bias_bits: int
     shift: np.ndarray
 
 
@@ -90,15 +93,25 @@ def pack_layer(node: Node, weight: np.ndarray, low: int, high: int) -> PackedLay
 
     inverse, sixteen = inverse_of(node), fastest_form(eight_bits=False)
     fits = fastest_form(eight_bits=True) == EIGHT and _is_int8(int(weight.min()), int(weight.max()))
-    plain = np.ascontiguousarray(weight.transpose(0, 2, 3, 1)).reshape(1, len(weight), -1, weight.shape[1])
+    plain = taps_of(weight)
     # Without an inverse the codes themselves are the rows: 8 bits, signed or unsigned.
     if fits and (high - low <= 255 if inverse is None else _is_int8(low, high)):
-        return PackedLayer(pack_panels(plain, EIGHT), eight=True)
+        return PackedLayer(pack_panels(plain, EIGHT), eight=True, inverse=inverse)
     if fits and inverse is not None and _is_int8(low >> 1, high >> 1):
         doubled = _doubled(plain, inverse)
         if (inverse.axis == "channel" or weight.shape[1] > 1) and _is_int8(doubled.min(), doubled.max()):
-            return PackedLayer(pack_panels(doubled, EIGHT), eight=True, halved=True)
-    return PackedLayer(pack_panels(plain, sixteen), eight=False)
+            return PackedLayer(pack_panels(doubled, EIGHT), eight=True, halved=True, inverse=inverse)
+    return PackedLayer(pack_panels(plain, sixteen), eight=False, inverse=inverse)
+
+
+def taps_of(weight: np.ndarray, groups: int = 1) -> np.ndarray:
+    """Return weights ``[outputs, channels, kh, kw]`` as ``[groups, outputs, taps, channels]``.
+
+    The taps follow each other down the columns of a window, as in the rows.
+    """
+    outputs, channels = weight.shape[:2]
+    taps = np.ascontiguousarray(weight.transpose(0, 3, 2, 1))
+    return taps.reshape(groups, outputs // groups, -1, channels)
 
 
 def _doubled(taps: np.ndarray, inverse: Transform) -> np.ndarray:
@@ -114,26 +127,28 @@ def _doubled(taps: np.ndarray, inverse: Transform) -> np.ndarray:
 
 
 def multiply_layer(
-    node: Node,
     packed: PackedLayer,
     images: np.ndarray,
-    window: Window,
+    window: Callable[[], Window],
     zero_point: int,
     rescale: Rescale,
     output: Format,
 ) -> Finished:
-    """Return output codes ``[b, h, w, outputs]`` of operand codes ``images [b, h, w, c]``, channels last."""
-    inverse = inverse_of(node)
-    halves, half_of = _NO_HALVES
-    if inverse is None:
-        rows, flip, offset = _plain_rows(images, packed.eight, zero_point)
+    """Return output codes ``[b, h, w, outputs]`` of operand codes ``images [b, h, w, c]``, channels last.
+
+    ``window`` is asked once for images of a shape.
+    """
+    call = packed.call(images, window)
+    halves = _NO_HALVES
+    if packed.inverse is None:
+        rows, offset = _plain_rows(images, packed.eight, zero_point)
     else:
-        rows, bits = _inverted_rows(images, inverse, packed, zero_point)
-        flip = offset = SHIFT if packed.eight else 0
-        if bits is not None:
-            halves, half_of = _parity_sums(packed, bits, inverse.size, window)
-    arguments = _arguments(rows, packed.panels, window, flip, offset)
-    return _finish(arguments, halves, half_of, rescale, output, (1, images.shape[0]), window.output)
+        rows, bits = _inverted_rows(packed, call, images, zero_point)
+        offset = SHIFT if packed.eight else 0
+        if call.parity is not None:
+            halves = _parity_sums(packed.panels, call.parity, bits)
+    product = _product(rows, call.layout, call.columns, packed.panels, offset)
+    return _finish(product, halves, rescale, output, (1, len(images)), call.size)
 
 
 def multiply_pair(
@@ -157,10 +172,12 @@ def multiply_pair(
     b = b.astype(np.int16) - np.int16(zero_points[1]) if zero_points[1] else b
     panels = pack_activation(b, fastest_form(eight_bits=eight), b_low, b_high)
     count, m, _ = a.shape
-    rows, flip, offset = _plain_rows(a[:, :, None, :], eight, int(zero_points[0]))
+    rows, offset = _plain_rows(a[:, :, None, :], eight, int(zero_points[0]))
     window = Window((1, 1), 1, (0, 0), (m, 1))
-    arguments = _arguments(rows, panels, window, flip, offset)
-    return _finish(arguments, *_NO_HALVES, rescale, output, (count, 1), window.output)
+    flip = SHIFT if rows.dtype == np.int8 else 0
+    layout, columns = row_layout(rows.shape[1:], rows.itemsize, window, flip=flip, one_per_image=count > 1)
+    product = _product(rows, layout, columns, panels, offset)
+    return _finish(product, _NO_HALVES, rescale, output, (count, 1), window.output)
 
 
 def pack_segment(weight: np.ndarray, groups: int = 1) -> Panels:
@@ -168,9 +185,7 @@ def pack_segment(weight: np.ndarray, groups: int = 1) -> Panels:
     from hqsim.kernels.panels import pack_panels
     from hqsim.kernels.tile import fastest_form
 
-    outputs, channels = weight.shape[:2]
-    taps = np.ascontiguousarray(weight.transpose(0, 2, 3, 1)).reshape(groups, outputs // groups, -1, channels)
-    return pack_panels(taps, fastest_form(eight_bits=False))
+    return pack_panels(taps_of(weight, groups), fastest_form(eight_bits=False))
 
 
 def layer_sums(panels: Panels, operand: np.ndarray, window: Window, reach: int) -> np.ndarray:
@@ -182,9 +197,11 @@ def layer_sums(panels: Panels, operand: np.ndarray, window: Window, reach: int) 
 
     assert reach * panels.largest < 1 << 29, "four products must fit 32 bits"
     images, groups = operand.shape[0], len(panels.sums)
-    arguments = _arguments(np.ascontiguousarray(operand, np.int16), panels, window, 0, 0, groups)
+    rows = np.ascontiguousarray(operand, np.int16)
+    layout, columns = row_layout(rows.shape[1:], 2, window, groups=groups)
     sums = np.empty((groups, images * window.output[0] * window.output[1], panels.outputs), np.int64)
-    multiply_sums(*arguments, _piece_bytes(reach * panels.largest), sums)
+    product = _product(rows, layout, columns, panels, 0)
+    multiply_sums(*product, _piece_bytes(reach * panels.largest), sums)
     return np.moveaxis(sums, 0, 1).reshape(images, *window.output, -1)
 
 
@@ -204,8 +221,10 @@ def pair_sums(a: np.ndarray, b: np.ndarray, ranges: np.ndarray) -> np.ndarray:
     panels = pack_activation(b, fastest_form(eight_bits=False), *ranges[1].tolist())
     rows = np.ascontiguousarray(a, np.int16)[:, :, None, :]
     window = Window((1, 1), 1, (0, 0), (a.shape[1], 1))
+    layout, columns = row_layout(rows.shape[1:], 2, window, one_per_image=len(a) > 1)
     sums = np.empty((*a.shape[:2], b.shape[1]), np.int64)
-    multiply_sums(*_arguments(rows, panels, window, 0, 0), _piece_bytes(reaches[0] * reaches[1]), sums)
+    product = _product(rows, layout, columns, panels, 0)
+    multiply_sums(*product, _piece_bytes(reaches[0] * reaches[1]), sums)
     return sums
 
 
@@ -220,144 +239,93 @@ def _piece_bytes(reach: int) -> int:
     return min(CHUNK_BYTES, ((1 << 31) - 1) // max(reach, 1) // 4 * 8)
 
 
-def _plain_rows(codes: np.ndarray, eight: bool, zero_point: int) -> tuple[np.ndarray, int, int]:
-    """Rows without an inverse: the codes themselves, what flips them, and what that adds to each."""
+def _plain_rows(codes: np.ndarray, eight: bool, zero_point: int) -> tuple[np.ndarray, int]:
+    """Rows without an inverse: the codes themselves; what flip and zero-point add to each."""
     if not eight:
         rows = np.ascontiguousarray(codes, np.int16)
-        return rows - np.int16(zero_point) if zero_point else rows, 0, 0
+        return rows - np.int16(zero_point) if zero_point else rows, 0
     if codes.dtype == np.int8:
-        return np.ascontiguousarray(codes), SHIFT, SHIFT + zero_point
-    return np.ascontiguousarray(codes.astype(np.uint8)), 0, zero_point
+        return np.ascontiguousarray(codes), SHIFT + zero_point
+    return np.ascontiguousarray(codes.astype(np.uint8)), zero_point
 
 
 def _inverted_rows(
-    codes: np.ndarray, inverse: Transform, packed: PackedLayer, zero_point: int
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Rows through the inverse butterflies; halved along the width, the parity bits ``[b, h, w, c]`` too."""
+    packed: PackedLayer, call: LayerCall, images: np.ndarray, zero_point: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows through the inverse butterflies; the parities too where they are a product of their own."""
     from hqsim.kernels.transform import invert_transform
 
-    codes = np.ascontiguousarray(codes)
-    batch, height, width, channels = codes.shape
-    along = (
-        (batch * height, width, channels)
-        if inverse.axis == "width"
-        else (batch * height * width, channels, 1)
+    assert packed.inverse is not None
+    rows = _aligned(call.rows, np.dtype(np.int8 if packed.eight else np.int16))
+    bits = np.empty(call.parity.bits, np.uint8) if call.parity else _NO_BITS
+    outer, _, inner = call.along
+    invert_transform(
+        np.ascontiguousarray(images).reshape(call.along),
+        signs_of(packed.inverse),
+        np.int64(zero_point),
+        packed.halved,
+        rows.reshape(outer, -1, inner),
+        bits,
     )
-    size, apart = inverse.size, packed.halved and inverse.axis == "width"
-    longer = channels + 2 * (channels // size) if packed.halved and not apart else channels
-    rows = np.empty((batch, height, width, longer), np.int8 if packed.eight else np.int16)
-    target = rows.reshape(along[0], -1, along[2])
-    bits = np.empty((along[0], along[1] // size, along[2]) if apart else (0, 0, 0), np.uint8)
-    signs, zero = signs_of(inverse), np.int64(zero_point)
-    invert_transform(codes.reshape(along), signs, zero, packed.halved, target, bits)
-    return rows, bits.reshape(batch, height, width // size, channels) if apart else None
+    return rows, bits
 
 
-def _parity_sums(
-    packed: PackedLayer, bits: np.ndarray, size: int, window: Window
-) -> tuple[np.ndarray, np.ndarray]:
-    """Sums of the parity term int32 ``[1, rows, outputs]``; which of its columns each output column takes.
+def _aligned(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Return an uninitialised array that starts with a cache line: gathering reads vectors of 64 bytes."""
+    room = np.empty(math.prod(shape) * dtype.itemsize + LINE_BYTES, np.uint8)
+    first = -room.__array_interface__["data"][0] % LINE_BYTES
+    return np.ndarray(shape, dtype, room, first)
 
-    ``bits`` are ``[b, h, blocks, c]``, one for ``size`` pixels.
-    """
+
+def _parity_sums(panels: Panels, call: ParityCall, bits: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sums of the parity term int32 ``[1, rows, outputs]``; which of its columns each output column takes."""
+    from hqsim.kernels.halves import join_taps
     from hqsim.kernels.product import multiply_codes
 
-    columns, half_of = distinct_windows(window, bits.shape[2], size)
-    arguments = _arguments(bits, packed.panels, window, 0, 0, columns=columns, repeat=size.bit_length() - 1)
-    sums = np.empty((1, bits.shape[0] * window.output[0] * len(columns), packed.panels.outputs), np.int32)
-    nothing = np.zeros(packed.panels.outputs, np.int64)
-    rescale = Rescale(nothing.astype(np.int32), nothing, np.int64(0), nothing)
-    multiply_codes(*arguments, *_NO_HALVES, *rescale, _ZERO, _ZERO, np.empty((1, 0, 0), np.int16), sums)
-    sums >>= 1  # of doubled weights
-    return sums, half_of
+    taps, kinds = call.blocks.shape
+    sums = np.empty((taps, call.lines * len(call.columns), panels.outputs), np.int32)
+    product = _product(bits, call.layout, call.columns, panels, 0)
+    multiply_codes(*product, *_NO_HALVES, *_unscaled(panels.outputs), 0, 0, _no_codes(taps), sums)
+    halves = np.empty((1, call.lines * kinds, panels.outputs), np.int32)
+    join_taps(sums, call.blocks, ALL_THREADS, halves)
+    return halves, call.half_of
 
 
 @lru_cache(maxsize=256)
-def distinct_windows(window: Window, blocks: int, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return output columns whose windows meet different pieces of the blocks of ``size`` pixels.
-
-    And which of them each output column is like: a window meets few different pieces.
-    """
-    taps = np.arange(window.output[1])[:, None] * window.stride - window.padding[1]
-    taps = taps + np.arange(window.kernel[1])
-    inside = (taps >= 0) & (taps < blocks * size)
-    _, columns, half_of = np.unique(
-        np.where(inside, taps // size, -1), axis=0, return_index=True, return_inverse=True
-    )
-    return columns * window.stride, half_of.reshape(-1).astype(np.int64)
+def _unscaled(outputs: int) -> Rescale:
+    """The rescale of sums that stay sums."""
+    nothing = np.zeros(outputs, np.int64)
+    return Rescale(nothing.astype(np.int32), nothing, 0, nothing)
 
 
-def _arguments(
-    rows: np.ndarray,
-    panels: Panels,
-    window: Window,
-    flip: int,
-    offset: int,
-    groups: int = 1,
-    columns: np.ndarray | None = None,
-    repeat: int = 0,
-) -> Any:
-    """The common arguments of the product kernels for ``rows [b, h, w, c]``, contiguous."""
-    from hqsim.kernels.jit import thread_count
+@lru_cache(maxsize=256)
+def _no_codes(groups: int) -> np.ndarray:
+    return np.empty((groups, 0, 0), np.int16)
 
-    one_per_panel = len(panels.sums) > 1 and groups == 1
-    layout, all_columns = _layout(
-        rows.shape[1:], rows.dtype.itemsize, window, groups, one_per_panel, repeat, flip, offset
-    )
+
+@lru_cache(maxsize=256)
+def _no_sums(groups: int) -> np.ndarray:
+    return np.empty((groups, 0, 0), np.int32)
+
+
+def _product(rows: np.ndarray, layout: np.ndarray, columns: np.ndarray, panels: Panels, offset: int) -> Any:
+    """The arguments that the product kernels share; ``rows`` contiguous."""
     return (
         rows.reshape(-1).view(np.uint8),
         layout,
-        all_columns if columns is None else columns,
+        columns,
         panels.form,
         panels.data,
         panels.storage,
         panels.sums,
-        np.int64(offset),
-        thread_count(),
+        offset,
+        ALL_THREADS,
     )
-
-
-@lru_cache(maxsize=1024)
-def _layout(
-    shape: tuple[int, int, int],
-    size: int,
-    window: Window,
-    groups: int,
-    one_per_panel: bool,
-    repeat: int,
-    flip: int,
-    fill: int,
-) -> tuple[Any, np.ndarray]:
-    """Where rows of ``[h, w, c]`` elements of ``size`` bytes lie; the input column of each output column."""
-    from hqsim.kernels.panels import padded_channels
-    from hqsim.kernels.product import Rows
-
-    height, width, channels = shape
-    per_group = channels // groups
-    layout = Rows(
-        height=height,
-        width=width << repeat,
-        repeat=repeat,
-        kernel_height=window.kernel[0],
-        kernel_width=window.kernel[1],
-        stride=window.stride,
-        top=window.padding[0],
-        left=window.padding[1],
-        out_height=window.output[0],
-        pitch=channels * size,
-        run=per_group * size,
-        padded_run=padded_channels(per_group) * size,
-        group=height * width * channels * size if one_per_panel else per_group * size,
-        flip=flip,
-        fill=fill,
-    )
-    return layout, np.arange(window.output[1]) * window.stride
 
 
 def _finish(
-    arguments: Any,
-    halves: np.ndarray,
-    half_of: np.ndarray,
+    product: Any,
+    halves: tuple[np.ndarray, np.ndarray],
     rescale: Rescale,
     output: Format,
     count: tuple[int, int],
@@ -368,10 +336,8 @@ def _finish(
 
     groups, each = count
     codes = np.empty((groups, each * size[0] * size[1], len(rescale.factor)), np.int16)
-    limits = (np.int64(output.low), np.int64(output.high))
-    no_sums = np.empty((groups, 0, 0), np.int32)
     saturated, lowest, highest = multiply_codes(
-        *arguments, halves, half_of, *rescale, *limits, codes, no_sums
+        *product, *halves, *rescale, output.low, output.high, codes, _no_sums(groups)
     )
     images = codes.astype(output.dtype, copy=False).reshape(groups * each, *size, -1)
     return Finished(images, saturated, lowest, highest)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from hqsim.ops.fused import Window, layer_sums, pack_segment
+from hqsim.ops.fused import layer_sums, pack_segment
+from hqsim.ops.layer_layout import Window
 from hqsim.ops.multiply import Multiply
 
 

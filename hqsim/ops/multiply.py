@@ -36,7 +36,8 @@ from hqsim.numerics import (
 from hqsim.numerics.dyadic import MULTIPLIER_BITS
 from hqsim.ops.accumulator import accumulator_of
 from hqsim.ops.base import Arrays, Preparation, Result, WorkContext, exact_clamp
-from hqsim.ops.fused import Finished, PackedLayer, Rescale, Window, multiply_layer, pack_layer
+from hqsim.ops.fused import Finished, PackedLayer, Rescale, multiply_layer, pack_layer
+from hqsim.ops.layer_layout import Window
 from hqsim.ops.operand import operand_dtype
 from hqsim.ops.parity import parity_term
 from hqsim.ops.quantize import FACTOR_BYTES, dense_transform, hadamard_work, transform_of
@@ -195,12 +196,11 @@ class Multiply(Summing):
         """Kernel ``multiply_codes``: operand, product, bias and rescale."""
         (operand,) = inputs
         found = multiply_layer(
-            node,
             cast(PackedLayer, arrays["layer"]),
             self.images(node, operand),
-            self.window(node, operand),
+            lambda: self.window(node, operand),
             int(arrays["zero_points"][0]),
-            Rescale(arrays["multiplier"][0], arrays["bias"], arrays["bias_bits"][0], arrays["shift"]),
+            Rescale(arrays["multiplier"][0], arrays["bias"], int(arrays["bias_bits"][0]), arrays["shift"]),
             output,
         )
         return found.reshaped(self.shaped(node, found.codes, operand))

@@ -89,33 +89,25 @@ class CodeExecutor:
     def arrays(self, node: Node, entry: int) -> Mapping[str, np.ndarray]:
         """Return the node's parameters at one entry of the timestep tables, packed for the integer form."""
         arrays = self._packed[node.name] if self.form == "integer" else self.qmodel.node_arrays(node)
-        return self.at_entry(node, arrays, entry)
-
-    @staticmethod
-    def at_entry(node: Node, arrays: Mapping[str, np.ndarray], entry: int) -> Mapping[str, np.ndarray]:
-        """Return ``arrays`` with one entry of every timestep table."""
         return OPERATORS[node.op].at_entry(arrays, entry)
 
     def evaluate(self, node: Node, inputs: tuple[np.ndarray, ...], entry: int) -> np.ndarray:
         """Return the codes of one node."""
-        operator, arrays, output = (
-            OPERATORS[node.op],
-            self.arrays(node, entry),
-            self.qmodel.formats[node.name],
-        )
+        name, operator, output = node.name, OPERATORS[node.op], self.qmodel.formats[node.name]
+        arrays = self.arrays(node, entry)
         if not isinstance(operator, Multiply):
             form = operator.integer if self.form == "integer" else operator.exact
             codes, saturated = form(node, arrays, inputs, output)
         elif self.form == "integer":
             found = operator.finished(node, arrays, inputs, output)
             codes, saturated = found.codes, found.saturated
-            low, high = self.accumulators.get(node.name, (0, 0))
-            self.accumulators[node.name] = (min(low, found.lowest), max(high, found.highest))
-            self._overflow(node.name, found.events)
+            low, high = self.accumulators.get(name, (0, 0))
+            self.accumulators[name] = (min(low, found.lowest), max(high, found.highest))
+            self._overflow(name, found.events)
         else:
             sums, events = operator.sums_exact(node, arrays, inputs)
             codes, saturated = operator.finish_exact(arrays, sums, output)
-            self._overflow(node.name, events)
+            self._overflow(name, events)
         self._count(node.name, saturated)
         return codes
 

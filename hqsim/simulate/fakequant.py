@@ -148,7 +148,7 @@ class _Teacher:
         arrays = self.integer.arrays(node, entry)
         if isinstance(operator, Multiply):
             codes = [self.codes.pop(name) for name in node.inputs]
-            arrays = self.integer.at_entry(node, self.qmodel.node_arrays(node), entry)
+            arrays = operator.at_entry(self.qmodel.node_arrays(node), entry)
             sums, events = operator.sums_integer(node, arrays, codes)
             self.result.product_error.setdefault(node.name, 0.0)
             if not events:  # An accumulator that overflowed is meant to differ.

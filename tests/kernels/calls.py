@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from hqsim.kernels.group_norm import group_normalize
+from hqsim.kernels.halves import join_taps
 from hqsim.kernels.lut import gate
 from hqsim.kernels.panels import _fill_panels
 from hqsim.kernels.product import multiply_codes, multiply_sums
@@ -141,11 +142,20 @@ def _product_calls(scale: int, rng: np.random.Generator) -> dict[str, Call]:
     layer = Layer(x, rng.integers(-7, 8, (80, 6, 3, 3)), padding=(1, 1, 1, 1), groups=2)
     rows, outputs = layer.kernel_shape[1:]
     halves = rng.integers(-500, 500, (2, 2 * rows // 4, outputs)).astype(np.int32)
-    numbers = np.full(outputs, 20000, np.int32), np.full(outputs, 5), np.int64(8), np.full(outputs, 24)
+    numbers = np.full(outputs, 20000, np.int32), np.full(outputs, 5), 8, np.full(outputs, 24)
     return {
         "multiply_sums": (
             multiply_sums,
             (*layer.arguments(form), CHUNK_BYTES, _out(layer.kernel_shape, np.int64)),
+        ),
+        "join_taps": (
+            join_taps,
+            (
+                rng.integers(-500, 500, (3, 8 * scale, 20)).astype(np.int32),
+                np.array([[-1, 0, 1], [0, 0, 1], [0, 1, -1]]),
+                2,
+                _out((1, 4 * scale * 3, 20), np.int32),
+            ),
         ),
         "multiply_codes": (
             multiply_codes,
@@ -154,8 +164,8 @@ def _product_calls(scale: int, rng: np.random.Generator) -> dict[str, Call]:
                 halves,
                 np.array([0, 1, 1, 0]),
                 *numbers,
-                np.int64(-8),
-                np.int64(7),
+                -8,
+                7,
                 _out(layer.kernel_shape, np.int16),
                 _out((2, 0, 0), np.int32),
             ),

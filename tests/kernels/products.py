@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from hqsim.kernels.panels import pack_panels, padded_channels
-from hqsim.kernels.product import Rows, multiply_codes, multiply_sums
+from hqsim.kernels.product import multiply_codes, multiply_sums
+from hqsim.kernels.rows import Rows
 from hqsim.kernels.tile import CHUNK_BYTES, EIGHT, HAS_VNNI, PORTABLE, SIXTEEN
 from tests import naive
 
@@ -29,8 +30,7 @@ BIAS_BITS = 8
 class Layer(NamedTuple):
     """A grouped convolution; ``x`` ``[b, h, w, c]``, ``weight`` ``[o, c / groups, kh, kw]``.
 
-    ``padding`` is (top, left, bottom, right), of ``zero_point``, which counts as 0. Every pixel of ``x``
-    stands for ``2**repeat`` columns of the image.
+    ``padding`` is (top, left, bottom, right), of ``zero_point``, which counts as 0.
     """
 
     x: np.ndarray
@@ -39,12 +39,6 @@ class Layer(NamedTuple):
     padding: tuple[int, int, int, int] = (0, 0, 0, 0)
     groups: int = 1
     zero_point: int = 0
-    repeat: int = 0
-
-    @property
-    def image(self) -> np.ndarray:
-        """The whole image, int64."""
-        return np.repeat(self.x.astype(np.int64), 2**self.repeat, axis=2)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -52,7 +46,7 @@ class Layer(NamedTuple):
         top, left, bottom, right = self.padding
         return (
             (self.x.shape[1] + top + bottom - self.weight.shape[2]) // self.stride + 1,
-            (self.image.shape[2] + left + right - self.weight.shape[3]) // self.stride + 1,
+            (self.x.shape[2] + left + right - self.weight.shape[3]) // self.stride + 1,
         )
 
     @property
@@ -63,7 +57,7 @@ class Layer(NamedTuple):
 
     def naive_sums(self) -> np.ndarray:
         """The sums ``[groups, rows, outputs]`` in Python integers."""
-        images = np.moveaxis(self.image - self.zero_point, 3, 1)
+        images = np.moveaxis(self.x.astype(np.int64) - self.zero_point, 3, 1)
         parts = zip(np.split(images, self.groups, axis=1), np.split(self.weight, self.groups), strict=True)
         sums = [naive.conv2d(x, weight, self.stride, self.padding) for x, weight in parts]
         return np.moveaxis(np.stack(sums), 2, -1).reshape(self.kernel_shape)
@@ -73,7 +67,7 @@ class Layer(NamedTuple):
         import torch
 
         top, left, bottom, right = self.padding
-        images = np.moveaxis(self.image.astype(np.float64) - self.zero_point, 3, 1)
+        images = np.moveaxis(self.x.astype(np.float64) - self.zero_point, 3, 1)
         padded = torch.nn.functional.pad(torch.from_numpy(images), (left, right, top, bottom))
         weight = torch.from_numpy(self.weight.astype(np.float64))
         sums = torch.nn.functional.conv2d(padded, weight, stride=self.stride, groups=self.groups).numpy()
@@ -91,12 +85,11 @@ class Layer(NamedTuple):
             flip = offset = 0
             codes = (self.x - self.zero_point).astype(np.int16)
         size, own = codes.itemsize, channels // self.groups
-        taps = self.weight.reshape(self.groups, -1, own, kernel[0] * kernel[1]).transpose(0, 1, 3, 2)
-        panels = pack_panels(np.ascontiguousarray(taps), form)
+        taps = self.weight.swapaxes(2, 3).reshape(self.groups, -1, own, kernel[0] * kernel[1])
+        panels = pack_panels(np.ascontiguousarray(taps.swapaxes(2, 3)), form)
         rows = Rows(
             height=height,
-            width=width * 2**self.repeat,
-            repeat=self.repeat,
+            width=width,
             kernel_height=kernel[0],
             kernel_width=kernel[1],
             stride=self.stride,
@@ -107,13 +100,13 @@ class Layer(NamedTuple):
             run=own * size,
             padded_run=padded_channels(own) * size,
             group=own * size,
+            skip=0,
             flip=flip,
-            fill=offset,
         )
         columns = np.arange(self.size[1]) * self.stride
         data = codes.reshape(-1).view(np.uint8)
         stored = panels.form, panels.data, panels.storage, panels.sums
-        return data, rows, columns, *stored, np.int64(offset), threads
+        return data, np.array(rows), columns, *stored, offset, threads
 
 
 class Rescale(NamedTuple):
@@ -136,7 +129,7 @@ class Rescale(NamedTuple):
 
     def arguments(self) -> tuple[Any, ...]:
         """Factor, bias and its fractional bits, shift."""
-        return self.factor, self.bias, np.int64(BIAS_BITS), self.shift
+        return self.factor, self.bias, BIAS_BITS, self.shift
 
     def naive_codes(self, sums: np.ndarray) -> tuple[np.ndarray, int]:
         """The codes of ``[groups, rows, outputs]`` sums, and how many saturated."""
@@ -173,10 +166,9 @@ def run_codes(
     codes = np.full(layer.kernel_shape, 99, np.int16)
     halves = np.zeros((0, 0, 0), np.int32) if halves is None else halves
     half_of = np.zeros(layer.size[1], np.int64) if half_of is None else half_of
-    limits = (np.int64(limit) for limit in LIMITS)
     no_sums = np.empty((layer.groups, 0, 0), np.int32)
     saturated, lowest, highest = multiply_codes(
-        *layer.arguments(form, threads), halves, half_of, *rescale.arguments(), *limits, codes, no_sums
+        *layer.arguments(form, threads), halves, half_of, *rescale.arguments(), *LIMITS, codes, no_sums
     )
     return codes, (int(saturated), int(lowest), int(highest))
 

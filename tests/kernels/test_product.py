@@ -19,6 +19,7 @@ from hqsim.kernels.product import (
     multiply_codes,
     multiply_sums,
 )
+from hqsim.kernels.rows import Rows
 from hqsim.kernels.tile import CHUNK_BYTES, COLUMNS, EIGHT, HAS_VNNI, PORTABLE, ROWS, SIXTEEN
 from tests.kernels.products import FORMS, LIMITS, NEEDS_VNNI, Layer, Rescale, check, run_codes, run_sums
 
@@ -271,10 +272,9 @@ def test_an_offset_counts_modulo_32_bits(form: int, turns: int) -> None:
     *before, offset, threads = layer.arguments(form)
     arguments = (*before, offset + turns * 2**32, threads)
     no_halves = np.zeros((0, 0, 0), np.int32), np.zeros(1, np.int64)
-    limits = (np.int64(limit) for limit in LIMITS)
     codes = np.full(layer.kernel_shape, 99, np.int16)
     no_sums = np.empty((layer.groups, 0, 0), np.int32)
-    multiply_codes(*arguments, *no_halves, *rescale.arguments(), *limits, codes, no_sums)
+    multiply_codes(*arguments, *no_halves, *rescale.arguments(), *LIMITS, codes, no_sums)
     assert np.array_equal(codes, rescale.naive_codes(expected)[0])
     sums = np.full(layer.kernel_shape, 99, np.int64)
     multiply_sums(*arguments, CHUNK_BYTES, sums)
@@ -303,30 +303,38 @@ def test_sums_instead_of_codes(channels: int, outputs: int, threads: int, halved
         halves = np.random.default_rng(0).integers(-(2**20), 2**20, (2, 2 * 4, outputs // 2)).astype(np.int32)
         expected = expected + np.repeat(halves, 6, axis=1)
     sums, no_codes = np.full(layer.kernel_shape, 99, np.int32), np.empty((2, 0, 0), np.int16)
-    zero, zeros = np.int64(0), np.zeros(outputs // 2, np.int64)
-    scaling = zeros.astype(np.int32), zeros, zero, zeros, zero, zero
+    zeros = np.zeros(outputs // 2, np.int64)
+    scaling = zeros.astype(np.int32), zeros, 0, zeros, 0, 0
     found = multiply_codes(*layer.arguments(form, threads), halves, half_of, *scaling, no_codes, sums)
     assert np.array_equal(sums, expected)
     assert found == (0, 2**31, -(2**31))
 
 
 @pytest.mark.parametrize("form", FORMS)
-@pytest.mark.parametrize("repeat", [1, 2, 5])
-@pytest.mark.parametrize("window", WINDOWS)
-def test_a_pixel_may_stand_for_many_columns(window: tuple, repeat: int, form: int) -> None:
-    """Windows begin, end and are padded inside of repeated pixels, in every image and row of a batch."""
-    layer = make_layer(window, (0, 255), 4, zero_point=7)._replace(repeat=repeat)
-    assert layer.image.shape[2] == layer.x.shape[2] * 2**repeat
-    check(layer, form, layer.torch_sums())
-
-
-@pytest.mark.parametrize("form", FORMS)
-def test_a_repeated_pixel_by_hand(form: int) -> None:
-    """Pixels 3 and 5 are the image 3 3 5 5; three columns are summed, with padding on both sides."""
-    layer = Layer(
-        np.array([3, 5]).reshape(1, 1, 2, 1), np.ones((1, 1, 1, 3), int), padding=(0, 1, 0, 1), repeat=1
-    )
-    assert run_sums(layer, form).ravel().tolist() == [6, 11, 13, 10]
+@pytest.mark.parametrize("window", [window for window in WINDOWS if window[8] == 1])
+def test_groups_may_share_rows_and_pass_over_panels(window: tuple, form: int) -> None:
+    """A group for every tap column: one column of the window each, of the same pixels, unpadded."""
+    layer = make_layer(window, (0, 127), 4)
+    x, layout, columns, *panels, offset, threads = layer.arguments(form)
+    rows = Rows(*layout.tolist())
+    kernel_height, kernel_width = layer.weight.shape[2:]
+    skip = kernel_height * rows.padded_run
+    layout = np.array(rows._replace(kernel_width=1, left=0, group=0, skip=skip))
+    columns = np.arange(layer.x.shape[2])
+    parts = [
+        layer._replace(weight=layer.weight[:, :, :, column : column + 1], stride=1)
+        for column in range(kernel_width)
+    ]
+    top, _, bottom, _ = layer.padding
+    expected = []
+    for part in parts:
+        sums = part._replace(padding=(top, 0, bottom, 0)).torch_sums()
+        lines = sums.reshape(len(layer.x), -1, layer.x.shape[2], len(layer.weight))
+        expected.append(lines[:, :: layer.stride][:, : layer.size[0]].reshape(-1, len(layer.weight)))
+    shape = (kernel_width, len(layer.x) * layer.size[0] * layer.x.shape[2], len(layer.weight))
+    sums = np.full(shape, 99, np.int64)
+    multiply_sums(x, layout, columns, *panels, offset, threads, CHUNK_BYTES, sums)
+    assert np.array_equal(sums, np.stack(expected))
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -360,11 +368,10 @@ def test_any_layer(data: st.DataObject) -> None:
     forms = (EIGHT, SIXTEEN, PORTABLE) if HAS_VNNI or numba.config.DISABLE_JIT else (PORTABLE,)
     form = draw(st.sampled_from(forms), "form")
     weight_bits = draw(st.sampled_from([2, 4, 5, 8] + [12] * (form != EIGHT)), "weight bits")
-    signed, repeat = draw(st.booleans(), "signed"), draw(st.integers(0, 2), "repeat")
+    signed = draw(st.booleans(), "signed")
     zero_point = 0 if signed else draw(st.integers(0, 255), "zero-point")
     window = (batch, height, width, channels, outputs, kernel, stride, padding, groups)
     layer = make_layer(window, (-128, 127) if signed else (0, 255), weight_bits, zero_point)
-    layer = layer._replace(repeat=repeat)
     threads = draw(st.integers(1, 5), "threads")
     expected = layer.torch_sums()
     assert np.array_equal(run_sums(layer, form, threads=threads), expected)

@@ -40,7 +40,7 @@ def test_a_tile_in_its_place(form: int, steps: int, fresh: bool) -> None:
     before = rng.integers(-(2**31), 2**31, (3 * ROWS, 3 * COLUMNS)).astype(np.int32)
     start = rng.integers(-(2**31), 2**31, 2 * COLUMNS).astype(np.int32)
     sums, first = before.copy(), 2 * STEP_BYTES
-    add_tile(form, rows, ROWS, panel, first, steps, fresh, start, sums, COLUMNS)
+    add_tile(form, rows, ROWS, ROWS, panel, first, steps, fresh, start, sums, COLUMNS)
     expected = before.astype(np.int64)
     if fresh:
         expected[ROWS : 2 * ROWS, COLUMNS : 2 * COLUMNS] = start[COLUMNS:]
@@ -51,6 +51,19 @@ def test_a_tile_in_its_place(form: int, steps: int, fresh: bool) -> None:
 
 
 @pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("count", range(1, ROWS + 1))
+def test_a_tile_of_fewer_rows(form: int, count: int) -> None:
+    """The rows that count are right, and what lies behind the tile stays."""
+    rows, panel = random_bytes((2 * ROWS, ROW_BYTES), count), random_bytes((7 * STEP_BYTES,), 5)
+    start = np.arange(COLUMNS, dtype=np.int32)
+    sums = np.full((2 * ROWS, COLUMNS), 99, np.int32)
+    add_tile(form, rows, 0, count, panel, 0, 7, True, start, sums, 0)
+    expected = start + naive_tile(form, rows[:count, :28], panel)
+    assert np.array_equal(sums[:count], expected.astype(np.int32))
+    assert (sums[ROWS:] == 99).all()
+
+
+@pytest.mark.parametrize("form", FORMS)
 @pytest.mark.parametrize("row_byte", [0x00, 0x7F, 0x80, 0xFF])
 @pytest.mark.parametrize("panel_byte", [0x7F, 0x80, 0xFF])
 def test_extreme_bytes(form: int, row_byte: int, panel_byte: int) -> None:
@@ -58,10 +71,10 @@ def test_extreme_bytes(form: int, row_byte: int, panel_byte: int) -> None:
     rows = np.full((ROWS, ROW_BYTES), row_byte, np.uint8)
     panel = np.full(9 * STEP_BYTES, panel_byte, np.uint8)
     start, sums = np.zeros(COLUMNS, np.int32), np.full((ROWS, COLUMNS), 99, np.int32)
-    add_tile(form, rows, 0, panel, 0, 9, True, start, sums, 0)
+    add_tile(form, rows, 0, ROWS, panel, 0, 9, True, start, sums, 0)
     expected = naive_tile(form, rows[:, :36], panel)
     assert np.array_equal(sums, expected.astype(np.int32))
-    add_tile(form, rows, 0, panel, 0, 9, False, start, sums, 0)
+    add_tile(form, rows, 0, ROWS, panel, 0, 9, False, start, sums, 0)
     assert np.array_equal(sums, (2 * expected).astype(np.int32))
 
 
@@ -72,9 +85,9 @@ def test_the_largest_products_of_16_bits_wrap(form: int) -> None:
     rows[:, 1::2] = 0x80
     panel = rows.reshape(-1)[:STEP_BYTES].copy()
     start, sums = np.zeros(COLUMNS, np.int32), np.zeros((ROWS, COLUMNS), np.int32)
-    add_tile(form, rows, 0, panel, 0, 1, False, start, sums, 0)
+    add_tile(form, rows, 0, ROWS, panel, 0, 1, False, start, sums, 0)
     assert (sums == -(2**31)).all()
-    add_tile(form, rows, 0, panel, 0, 1, False, start, sums, 0)
+    add_tile(form, rows, 0, ROWS, panel, 0, 1, False, start, sums, 0)
     assert (sums == 0).all()
 
 
@@ -84,16 +97,16 @@ def test_plain_vectors_equal_the_portable_form() -> None:
     plain = tile._tile_intrinsic(tile._PlainStep())
 
     @numba.njit
-    def add_plain(rows, row, panel, first, steps, fresh, start, sums, column):
-        plain(rows, row, panel, first, steps, fresh, start, sums, column)
+    def add_plain(rows, row, count, panel, first, steps, fresh, start, sums, column):
+        plain(rows, row, count, panel, first, steps, fresh, start, sums, column)
 
     start = np.arange(2 * COLUMNS, dtype=np.int32)
     for seed in range(3):
         rows, panel = random_bytes((2 * ROWS, ROW_BYTES), seed), random_bytes((9 * STEP_BYTES,), seed + 9)
         sums = np.zeros((2, 2 * ROWS, 2 * COLUMNS), np.int32)
         for fresh in (True, False):
-            add_plain(rows, ROWS, panel, STEP_BYTES, 8, fresh, start, sums[0], COLUMNS)
-            add_tile(PORTABLE, rows, ROWS, panel, STEP_BYTES, 8, fresh, start, sums[1], COLUMNS)
+            add_plain(rows, ROWS, ROWS, panel, STEP_BYTES, 8, fresh, start, sums[0], COLUMNS)
+            add_tile(PORTABLE, rows, ROWS, ROWS, panel, STEP_BYTES, 8, fresh, start, sums[1], COLUMNS)
         assert np.array_equal(sums[0], sums[1])
         assert sums[0].any()
 

@@ -13,7 +13,6 @@ from hqsim.ops.fused import (
     Finished,
     PackedLayer,
     Rescale,
-    Window,
     layer_sums,
     multiply_layer,
     multiply_pair,
@@ -21,6 +20,7 @@ from hqsim.ops.fused import (
     pack_segment,
     pair_sums,
 )
+from hqsim.ops.layer_layout import Window
 from tests import naive
 from tests.ops.builders import carrier, make_node
 
@@ -145,7 +145,7 @@ class Layer:
         rescale = make_rescale(self.multiplier, self.shift, self.bias)
         images = np.ascontiguousarray(self.codes.transpose(0, 2, 3, 1))
         return multiply_layer(
-            self.node, self.pack(), images, self.shape.window, self.zero_point, rescale, output
+            self.pack(), images, lambda: self.shape.window, self.zero_point, rescale, output
         )
 
 

@@ -12,7 +12,8 @@ import pytest
 
 from hqsim.kernels.tile import EIGHT, HAS_VNNI, PORTABLE, SIXTEEN
 from hqsim.numerics import Format, Transform
-from hqsim.ops.fused import Window, layer_sums, multiply_pair, pack_segment, pair_sums
+from hqsim.ops.fused import layer_sums, multiply_pair, pack_segment, pair_sums
+from hqsim.ops.layer_layout import Window
 from tests.ops.builders import carrier
 from tests.ops.fused_cases import (
     SHAPES,
