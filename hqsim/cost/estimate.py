@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from hqsim.cost.candidates import POLICIES, realised
@@ -219,11 +220,11 @@ def estimate_records(
     UnsupportedError
         For operand widths that the machine's multipliers do not cover, or a layer that fits nowhere.
     """
-    zeros = zero_fractions or {}
-    changes = {name: tuple(shares) for name, shares in (toggles or {}).items()}
     work = records if isinstance(records, Workload) else Workload(tuple(records))
     records = work.records
-    _check(records, steps, realisation, zeros, changes)
+    _check(records, steps, realisation, zero_fractions or {}, toggles or {})
+    zeros = [(zero_fractions or {}).get(record.name, 0.0) for record in records]
+    changing = [tuple((toggles or {}).get(record.name, ())) for record in records]
     pricing = Pricing(hardware, realisation)
     wanted = [FREE] * len(records)
     if mapping:
@@ -231,18 +232,9 @@ def estimate_records(
         wanted = [mapping.for_layer(record.name) for record in records]
 
     def price(plan: Residency, wanted: Sequence[LayerMapping], *, cold: bool = True) -> list[LayerCost]:
-        return [
-            pricing.price(
-                record,
-                shape=shape,
-                residency=layer,
-                wanted=want,
-                weights_from_dram=cold,
-                zero_fraction=zeros.get(record.name, 0.0),
-                toggles=changes.get(record.name, ()),
-            )
-            for record, shape, layer, want in zip(work.records, work.shapes, plan.layers, wanted, strict=True)
-        ]
+        return pricing.prices(
+            zip(records, work.shapes, plan.layers, wanted, repeat(cold), zeros, changing, strict=False)
+        )
 
     # What a mapping fixes is known before the choice.
     planned = [
@@ -252,7 +244,8 @@ def estimate_records(
     residency = plan_residency(planned, hardware.on_chip, work.live_ranges)
     prices = price(residency, wanted)
     executed = [realised(record, cost.realisation) for record, cost in zip(records, prices, strict=True)]
-    if any(_constants(new) != _constants(old) for new, old in zip(executed, planned, strict=True)):
+    changed = [pair for pair in zip(executed, planned, strict=True) if pair[0] is not pair[1]]
+    if any(_constants(new) != _constants(old) for new, old in changed):
         residency = plan_residency(executed, hardware.on_chip, work.live_ranges)
         wanted = _as_chosen(prices, wanted)
         prices = price(residency, wanted)

@@ -52,12 +52,15 @@ def _tensors(records: Sequence[LayerRecord]) -> tuple[dict[str, Tensor], list[li
     for position, record in enumerate(records):
         own: list[Tensor] = []
         for use in record.inputs:
+            size_bytes = use.size_bytes
             tensor = tensors.get(use.name)
             if tensor is None:
-                tensor = tensors[use.name] = Tensor(use.size_bytes, produced=False, touches=[])
-            elif use.size_bytes > tensor.size_bytes:
-                tensor.size_bytes = use.size_bytes
-            if not tensor.touches or tensor.touches[-1] != position:
+                tensor = tensors[use.name] = Tensor(size_bytes, False, [position])
+                own.append(tensor)
+                continue
+            if size_bytes > tensor.size_bytes:
+                tensor.size_bytes = size_bytes
+            if tensor.touches[-1] != position:
                 tensor.touches.append(position)
                 own.append(tensor)
         name = record.output.name
@@ -68,7 +71,7 @@ def _tensors(records: Sequence[LayerRecord]) -> tuple[dict[str, Tensor], list[li
                 "every record must write a tensor of its own, before it is read."
             )
         produced_by[name] = record.name
-        output = tensors[name] = Tensor(record.output.size_bytes, produced=True, touches=[position])
+        output = tensors[name] = Tensor(record.output.size_bytes, True, [position])
         touched.append([*own, output])
     return tensors, touched
 
