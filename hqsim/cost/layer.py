@@ -96,7 +96,7 @@ def layer_cost(
     work = record.matrix
     peak_macs = time.cycles * run.unit.cells * run.mode.rate if run else 0.0
     level_bytes = traffic.level_bytes
-    names = [level.name for level in hardware.levels]
+    names = hardware.level_names
     return LayerCost(
         name=record.name,
         op=record.op,

@@ -50,7 +50,7 @@ def operand_kinds(record: LayerRecord) -> dict[str, str]:
 
 def has_inverse_transform(record: LayerRecord) -> bool:
     """Tell whether the first operand is transformed on its way to the multipliers."""
-    return record.matrix is not None and any(work.direction == "inverse" for work in record.hadamard)
+    return record.matrix is not None and "inverse" in [work.direction for work in record.hadamard]
 
 
 def transformed_bits(record: LayerRecord, work: MatrixWork) -> float:
@@ -128,7 +128,8 @@ def tiled_layer(
         When ``fixed`` names a memory that the machine does not have, or cannot be.
     """
     groups = _groups(record, hardware)
-    _check_names(record, hardware, groups, fixed)
+    if fixed:
+        _check_names(record, hardware, groups, fixed)
     resident = _resident(record, hardware, residency, weights_from_dram=weights_from_dram)
     bits = _element_bits(record, work, work.a_storage_bits, sum_bits)
     at_home = bits
