@@ -14,7 +14,7 @@ from hqsim.cost.energy import PARTS, Energy
 from hqsim.cost.hardware import hardware_json, plain_value
 from hqsim.cost.layer import LayerCost
 from hqsim.cost.machine import Hardware
-from hqsim.cost.mapping import FREE, LayerMapping, MappingRules
+from hqsim.cost.mapping import FREE, MappingRules
 from hqsim.cost.pricing import Pricing
 from hqsim.cost.residency import Residency, plan_residency
 from hqsim.cost.workload import Workload
@@ -231,28 +231,43 @@ def estimate_records(
         mapping.check(record.name for record in records)
         wanted = [mapping.for_layer(record.name) for record in records]
 
-    def price(plan: Residency, wanted: Sequence[LayerMapping], *, cold: bool = True) -> list[LayerCost]:
-        return pricing.prices(
-            zip(records, work.shapes, plan.layers, wanted, repeat(cold), zeros, changing, strict=False)
-        )
-
     # What a mapping fixes is known before the choice.
     planned = [
         realised(record, want.realisation) if want.realisation in record.variants else record
         for record, want in zip(records, wanted, strict=True)
     ]
     residency = plan_residency(planned, hardware.on_chip, work.live_ranges)
-    prices = price(residency, wanted)
+    prices = pricing.prices(
+        zip(records, work.shapes, residency.layers, wanted, repeat(True), zeros, changing, strict=False)
+    )
+
+    def as_chosen(plan: Residency, numbers: Sequence[int], *, cold: bool) -> list[LayerCost]:
+        """Return the prices with those of some layers for another plan, or for a step that is not the first.
+
+        Unit, dataflow and realisation stay as chosen; tiles are chosen anew, within what is wanted.
+        """
+        fixed = {number: replace(prices[number].mapping, tiles=wanted[number].tiles) for number in numbers}
+        again = pricing.prices(
+            (
+                *(records[number], work.shapes[number], plan.layers[number], mapping),
+                *(cold, zeros[number], changing[number]),
+            )
+            for number, mapping in fixed.items()
+        )
+        known = dict(zip(numbers, again, strict=True))
+        return [known.get(number, cost) for number, cost in enumerate(prices)]
+
     executed = [realised(record, cost.realisation) for record, cost in zip(records, prices, strict=True)]
     changed = [pair for pair in zip(executed, planned, strict=True) if pair[0] is not pair[1]]
     if any(_constants(new) != _constants(old) for new, old in changed):
-        residency = plan_residency(executed, hardware.on_chip, work.live_ranges)
-        wanted = _as_chosen(prices, wanted)
-        prices = price(residency, wanted)
+        before, residency = residency, plan_residency(executed, hardware.on_chip, work.live_ranges)
+        layers = enumerate(zip(before.layers, residency.layers, strict=True))
+        others = [number for number, (old, new) in layers if old.exchange != new.exchange]
+        prices = as_chosen(residency, others, cold=True)
     costs = warm_costs = tuple(_in_order(records, prices))
     if residency.weights_resident:
-        warm = price(residency, _as_chosen(prices, wanted), cold=False)
-        warm_costs = tuple(_in_order(records, warm))
+        weighted = [number for number, record in enumerate(records) if record.weights]
+        warm_costs = tuple(_in_order(records, as_chosen(residency, weighted, cold=False)))
     return Estimate(
         hardware=hardware,
         costs=costs,
@@ -261,11 +276,6 @@ def estimate_records(
         steps=steps,
         table_bytes_all_steps=sum(record.table_bytes_all_steps for record in executed),
     )
-
-
-def _as_chosen(prices: Sequence[LayerCost], wanted: Sequence[LayerMapping]) -> list[LayerMapping]:
-    """Return what fixes unit, dataflow and realisation as chosen, and of the tiles what was wanted."""
-    return [replace(cost.mapping, tiles=want.tiles) for cost, want in zip(prices, wanted, strict=True)]
 
 
 def _constants(record: LayerRecord) -> tuple[float, float]:

@@ -85,7 +85,7 @@ class Pricing:
         same: list[int] = []
         for record, shape, residency, *others in requests:
             # All that the price depends on.
-            number = numbers.setdefault((shape, *residency[:3], *others), len(numbers))
+            number = numbers.setdefault((shape, residency.exchange, *others), len(numbers))
             if number == len(first):
                 first.append(Request(record, shape, residency, *others))
             same.append(number)

@@ -36,6 +36,11 @@ class LayerResidency(NamedTuple):
     streams: bool
     live_bytes: float
 
+    @property
+    def exchange(self) -> tuple[tuple[bool, ...], bool, bool]:
+        """All that the layer's cost depends on."""
+        return self[:3]
+
 
 @dataclass(frozen=True, kw_only=True)
 class Residency:

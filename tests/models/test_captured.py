@@ -68,6 +68,7 @@ def test_a_built_in_model_needs_neither_torch_nor_numba():
 @pytest.mark.parametrize("content", [None, b"", b"no gzip", b"\x1f\x8b\x08\x00"])
 def test_a_damaged_file_of_the_package(tmp_path, monkeypatch, content):
     monkeypatch.setattr(module, "GRAPHS", tmp_path)
+    shipped.cache_clear()
     if content is not None:
         (tmp_path / "digits.json.gz").write_bytes(content)
     with pytest.raises(
