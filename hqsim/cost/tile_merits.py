@@ -132,7 +132,7 @@ class StageTiles:
     def below(
         self, best: Mapping[int, Merit], *, but: tuple[np.ndarray, np.ndarray]
     ) -> dict[int, list[tuple[int, int]]]:
-        """Return by task order and number of the tiles whose bound is less than the best, the least one last.
+        """Return by task order and number of the tiles whose bound is below the best, the least one first.
 
         ``best`` lacks tasks that need no other tile. ``but`` are those that are done; a tile that is not cut
         is the same in every order.
@@ -147,9 +147,9 @@ class StageTiles:
             less.append(np.stack([order, tile])[:, left < most])
             order, tile = order[left == most], tile[left == most]
         order, tile = np.concatenate(less, axis=1)
-        least_last = np.lexsort((tile, order, *[row[order, tile] for row in self._merits[::-1]]))[::-1]
+        least_first = np.lexsort((tile, order, *[row[order, tile] for row in self._merits[::-1]]))
         waiting = defaultdict(list)
-        for place in zip(order[least_last].tolist(), tile[least_last].tolist(), strict=True):
+        for place in zip(order[least_first].tolist(), tile[least_first].tolist(), strict=True):
             if place not in done:
                 waiting[int(owner[place[1]])].append(place)
         return waiting

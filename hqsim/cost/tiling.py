@@ -89,27 +89,33 @@ def _solve(tasks: Sequence[Task], depth: int, hardware: Hardware) -> list[_Found
     index = depth - 1
     tiles = StageTiles(tasks, index, hardware)
     first = tiles.least()
-    best = _inside(tiles.options(*first), index, hardware)
+    options = tiles.options(*first)
+    best = {option.number: found for option, found in _inside(options, index, hardware)}
     # At the innermost stage nothing can come on top of the bound; what fits no inner memory fits in no tile.
     merits = {number: found.merit for number, found in best.items() if index and not found.refusal}
-    waiting = tiles.below(merits, but=first)
+    waiting, size = tiles.below(merits, but=first), 1
     while waiting:
-        options = tiles.options(*zip(*[left.pop() for left in waiting.values()], strict=True))
+        taken = [place for left in waiting.values() for place in left[:size]]
+        options = tiles.options(*zip(*taken, strict=True))
         hopeful = [option for option in options if option.bound < best[option.number].merit]
-        for number, found in _inside(hopeful, index, hardware).items():
-            if found.merit < best[number].merit:
-                best[number] = found
-        waiting = {option.number: left for option in hopeful if (left := waiting[option.number])}
+        for option, found in _inside(hopeful, index, hardware):
+            if found.merit < best[option.number].merit:
+                best[option.number] = found
+        numbers = {option.number for option in hopeful}
+        waiting = {
+            number: left[size:] for number, left in waiting.items() if number in numbers and left[size:]
+        }
+        size *= 2
     best |= {number: _Found((math.inf,), (), error) for number, error in tiles.refusals.items()}
     return [best[number] for number in range(len(tasks))]
 
 
-def _inside(options: Sequence[Option], index: int, hardware: Hardware) -> dict[int, _Found]:
-    """Return by task the best with its option for stage ``index``, and all tiles up to it."""
+def _inside(options: Sequence[Option], index: int, hardware: Hardware) -> list[tuple[Option, _Found]]:
+    """Return the options for stage ``index``, each with its best, and all tiles up to it."""
     if not index:
-        return {option.number: _Found(option.bound, (option.tile,)) for option in options}
+        return [(option, _Found(option.bound, (option.tile,))) for option in options]
     inner = _solve([option.inside for option in options], index, hardware) if options else []
-    return {
-        option.number: found._replace(tiles=(*found.tiles, option.tile))
+    return [
+        (option, found._replace(tiles=(*found.tiles, option.tile)))
         for option, found in zip(options, inner, strict=True)
-    }
+    ]
