@@ -194,6 +194,32 @@ def test_an_operand_that_passes_a_memory_by_is_part_of_the_same_search(layer, in
         assert merit(layer, stages, search(layer, stages, pace=speeds), speeds) == expected
 
 
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(
+        st.tuples(plain_layers(12) | CONVOLUTIONS, st.integers(10, 400), st.integers(10, 800), st.booleans()),
+        min_size=2,
+        max_size=6,
+    ),
+    paces(3),
+)
+def test_layers_that_are_searched_together_get_the_tiles_of_each_alone(layers, speeds):
+    def searching(layer, inner, outer, nested):
+        stages = (
+            stage(layer, (inner, "aws"), links=NESTED[0]),
+            stage(layer, (outer, "aws"), links=NESTED[1]),
+        )
+        stages = stages if nested else stages[1:]
+        limits = tuple(stage_limit(problem(layer), part, ()) for part in stages)
+        return Search(problem(layer), stages, limits, speeds.engine_cycles, [0.0] * 3)
+
+    searches = [searching(*layer) for layer in layers]
+    together = search_tiles(searches, speeds.hardware)
+    for one, found in zip(searches, together, strict=True):
+        (alone,) = search_tiles([one], speeds.hardware)
+        assert str(alone) == str(found) if isinstance(found, NoTileError) else alone == found
+
+
 @settings(max_examples=15, deadline=None)
 @given(plain_layers(6), st.integers(4, 120), st.integers(3, 60), st.integers(16, 200), paces(4))
 def test_memories_side_by_side_share_one_tile(layer, first, second, sums, speeds):
