@@ -1,5 +1,6 @@
 """Captures that are kept: those in the package against new ones, the user's cache in all its states."""
 
+import gc
 import subprocess
 import sys
 from dataclasses import replace
@@ -75,6 +76,13 @@ def test_a_damaged_file_of_the_package(tmp_path, monkeypatch, content):
         InputError, match=r"digits\.json\.gz: not a captured graph \(.*\); install hqsim again$"
     ):
         shipped("digits")
+
+
+def test_garbage_is_collected_again_after_a_capture(architecture):
+    assert gc.isenabled()
+    with pytest.raises(AttributeError, match="Unknown"):
+        build(replace(BLUEPRINT, class_name="Unknown"))
+    assert gc.isenabled()
 
 
 def test_json_and_back(architecture):
