@@ -1,8 +1,10 @@
 """Eyeriss v1 on AlexNet's convolutions, four images, 1 V (Chen et al., JSSC 52(1), 2017, tables III and V).
 
-The rows of both tables are recalled, not read; they add up to the totals of section VI-A, and ``e``, ``r``
-and ``t`` are also in section IV-A. CONV3 is the exception: the measured buffer accesses are those of
-six channels in a pass and ``t = 2``, as in the layers behind it, not of the ``t = 4`` that the paper prints.
+Both tables are images in the paper. Their figures were compared with another reading of them (repository
+cucapra/fodlam, raw/ and data/eyeriss-alexnet.csv), and they add up to the totals of section VI-A; ``e``,
+``r`` and ``t`` are also in section IV-A. One differs there, CONV3's processing time of 21.3 ms, with which
+the rows miss their total. The measured buffer accesses of CONV3 are those of six channels in a pass and
+``t = 2``, as in the layers behind it, not of the ``t = 4`` that the paper prints.
 
 The row-stationary unit runs the published mapping, and beside it the mapping that it would choose.
 Transfers with DRAM follow section IV: an input strip is read once per ``m`` filters whose sums the global

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -67,10 +68,10 @@ def estimate(
     """
     machine = hardware if isinstance(hardware, Hardware) else load_hardware(hardware)
     run = _read(trace)
-    records = records_of(model, recipe=recipe, batch=batch, guidance=guidance, steps=steps, run=run)
-    seen = activity_of(run, records) if run else Activity()
+    work = _work(model, recipe=recipe, batch=batch, guidance=guidance, steps=steps, run=run)
+    seen = activity_of(run, work.records) if run else Activity()
     return estimate_records(
-        records,
+        work,
         machine,
         steps=steps,
         mapping=mapping,
@@ -105,9 +106,8 @@ def compare(
     A machine that raises UnsupportedError is a refusal; other errors are raised.
     """
     run = _read(trace)
-    records = records_of(model, recipe=recipe, batch=batch, guidance=guidance, steps=steps, run=run)
-    seen = activity_of(run, records) if run else Activity()
-    work = Workload(tuple(records))
+    work = _work(model, recipe=recipe, batch=batch, guidance=guidance, steps=steps, run=run)
+    seen = activity_of(run, work.records) if run else Activity()
     estimates, refusals = {}, {}
     for name in machines:
         try:
@@ -132,6 +132,31 @@ def guidance_of(model: Model | QuantizedModel, guidance: float | None) -> float:
     if guidance is not None:
         return guidance
     return model.model.guidance if isinstance(model, QuantizedModel) else model.guidance
+
+
+def _work(
+    model: Model | QuantizedModel | str | Path,
+    *,
+    recipe: Recipe | str | Path | None,
+    batch: int,
+    guidance: float | None,
+    steps: int,
+    run: Run | None,
+) -> Workload:
+    """Return the records of an estimate; those of a built-in model are kept for the next machine."""
+    from hqsim.models.load import is_built_in
+    from hqsim.quantize import load_recipe
+
+    if run is None and isinstance(model, str) and is_built_in(model):
+        return _built_in(model, load_recipe(recipe or DEFAULT_RECIPE), batch, guidance, steps)
+    return Workload(
+        tuple(records_of(model, recipe=recipe, batch=batch, guidance=guidance, steps=steps, run=run))
+    )
+
+
+@lru_cache(maxsize=8)
+def _built_in(name: str, recipe: Recipe, batch: int, guidance: float | None, steps: int) -> Workload:
+    return Workload(tuple(records_of(name, recipe=recipe, batch=batch, guidance=guidance, steps=steps)))
 
 
 def records_of(

@@ -140,7 +140,13 @@ def estimate(
         trace=run,
     )
     if not found.estimates:
-        raise UnsupportedError("\n".join(f"{name}: {reason}" for name, reason in found.refusals.items()))
+        # A reason within a machine's file starts with its name.
+        raise UnsupportedError(
+            "\n".join(
+                reason if reason.startswith(f"{name}:") else f"{name}: {reason}"
+                for name, reason in found.refusals.items()
+            )
+        )
     widths = recipe or ("as quantized" if is_quantized_folder(model) else DEFAULT_RECIPE)
     title = f"{model}, {widths}, {steps} steps, batch {batch}, guidance {guidance_of(loaded, guidance):g}"
     totals = machine_totals(found.estimates, images=batch)

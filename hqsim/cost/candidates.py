@@ -68,10 +68,11 @@ def candidates(
     found: list[Candidate] = []
     reasons: dict[str, None] = {}
     for name in _realisations(record, wanted, policy):
-        variant = realised(record, name)
-        if name == "parity" and not _gives_parity(variant, hardware):
+        if name == "parity" and not _gives_parity(record, hardware):
             reasons[_no_parity(record, hardware)] = None
-        elif variant.matrix is None:
+            continue
+        variant = realised(record, name)
+        if variant.matrix is None:
             found.append(Candidate(record=variant, run=None))
         else:
             for unit in _units(variant, hardware, wanted):
@@ -117,8 +118,9 @@ def _realisations(record: LayerRecord, wanted: LayerMapping, policy: str) -> tup
 
 
 def _gives_parity(record: LayerRecord, hardware: Hardware) -> bool:
-    """Tell whether every inverse transform runs where its parity can be had; the vector unit has it."""
-    units = [hardware.transform_unit(work.order) for work in record.hadamard if work.direction == "inverse"]
+    """Tell whether every inverse transform runs where a parity can be had, as on the vector unit."""
+    works = record.hadamard if record.realisation == "parity" else record.variants["parity"].hadamard
+    units = [hardware.transform_unit(work.order) for work in works if work.direction == "inverse"]
     return all(unit is None or unit.parity for unit in units)
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 
@@ -22,33 +23,48 @@ from hqsim.graph.record import ConvWork
 
 @dataclass(frozen=True, eq=False)
 class Cuts:
-    """The ways to cut, coarsest first, float64 ``[ways]`` each.
+    """The ways to cut, coarsest first: a column each of ``table``, float64 ``[4, ways]``.
 
     ``parts`` is the number of pieces and ``sizes`` the length of the largest one. ``reads`` counts the
     input positions that all pieces read together, ``footprint`` those that the largest one reads: the
     same as the elements, except for the pixels (and channels) of a convolution.
     """
 
-    parts: np.ndarray
-    sizes: np.ndarray
-    reads: np.ndarray
-    footprint: np.ndarray
+    table: np.ndarray
+
+    @property
+    def parts(self) -> np.ndarray:
+        """Number of pieces, ``[ways]``."""
+        row: np.ndarray = self.table[0]
+        return row
+
+    @property
+    def sizes(self) -> np.ndarray:
+        """Length of the largest piece, ``[ways]``."""
+        row: np.ndarray = self.table[1]
+        return row
+
+    @property
+    def reads(self) -> np.ndarray:
+        """Input positions that all pieces read together, ``[ways]``."""
+        row: np.ndarray = self.table[2]
+        return row
+
+    @property
+    def footprint(self) -> np.ndarray:
+        """Input positions that the largest piece reads, ``[ways]``."""
+        row: np.ndarray = self.table[3]
+        return row
 
     def inside(self, outer: int) -> Cuts | None:
         """Return the ways inside ``outer`` pieces, None where that is not one of these ways."""
         first = int(self.parts.searchsorted(outer))
-        if self.parts[first] != outer:
-            return None
-        return Cuts(self.parts[first:], self.sizes[first:], self.reads[first:], self.footprint[first:])
+        return Cuts(self.table[:, first:]) if self.parts[first] == outer else None
 
     def of_size(self, size: int) -> Cuts | None:
         """Return the one way whose largest piece has ``size``, None where none has."""
         (ways,) = np.nonzero(self.sizes == size)
-        return (
-            Cuts(self.parts[ways], self.sizes[ways], self.reads[ways], self.footprint[ways])
-            if len(ways)
-            else None
-        )
+        return Cuts(self.table[:, ways]) if len(ways) else None
 
 
 def _ways(length: int, outer: int, limit: int | None) -> list[int]:
@@ -71,7 +87,7 @@ def plain_cuts(length: int, outer: int, limit: int | None = None) -> Cuts:
         return known
     parts = np.array(_ways(length, outer, limit), np.float64)
     sizes = np.ceil(length / parts)
-    return Cuts(parts, sizes, np.full(len(parts), float(length)), sizes)
+    return Cuts(np.stack([parts, sizes, np.full(len(parts), float(length)), sizes]))
 
 
 @lru_cache(maxsize=8192)
@@ -79,7 +95,7 @@ def channel_cuts(conv: ConvWork, outer: int, limit: int | None = None) -> Cuts:
     """Cut the ``k`` of a convolution's group by channels: the smallest piece is a window of one channel."""
     window, channels = conv.kernel_h * conv.kernel_w, conv.in_channels // conv.groups
     cuts = plain_cuts(channels, outer, None if limit is None else max(1, limit // window))
-    return Cuts(cuts.parts, cuts.sizes * window, cuts.reads, cuts.footprint)
+    return Cuts(np.stack([cuts.parts, cuts.sizes * window, cuts.reads, cuts.footprint]))
 
 
 @lru_cache(maxsize=8192)
@@ -112,7 +128,7 @@ def pixel_cuts(conv: ConvWork, outer: int, limit: int | None = None) -> Cuts:
         sizes.append(together * -(-height // rows) * -(-width // columns))
         reads.append(batch * rows_read * columns_read)
         footprint.append(together * rows_held * columns_held)
-    return Cuts(*(np.array(column, np.float64) for column in (parts, sizes, reads, footprint)))
+    return Cuts(np.array([parts, sizes, reads, footprint], np.float64))
 
 
 @lru_cache(maxsize=8192)
@@ -122,9 +138,7 @@ def windows(in_size: int, out_size: int, kernel: int, stride: int, parts: int) -
     Padding is not read; half of it (rounded down) stands before the first row. All pieces together
     read no less than the input, which crosses as a whole.
     """
-    edges = np.arange(parts + 1) * out_size // parts
     before = max(0, (out_size - 1) * stride + kernel - in_size) // 2
-    first = np.maximum(edges[:-1] * stride - before, 0)
-    last = np.minimum((edges[1:] - 1) * stride - before + kernel, in_size)
-    lengths = np.maximum(last - first, 0)
-    return max(in_size, int(lengths.sum())), int(lengths.max())
+    edges = [part * out_size // parts * stride - before for part in range(parts + 1)]
+    lengths = [max(0, min(end - stride + kernel, in_size) - max(start, 0)) for start, end in pairwise(edges)]
+    return max(in_size, sum(lengths)), max(lengths)

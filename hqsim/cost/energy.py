@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-from hqsim.cost.machine import Hardware, Quantity
+from hqsim.cost.machine import Hardware, MemoryLevel, Quantity
 from hqsim.cost.matrix import MatrixRun
 from hqsim.cost.memory import Traffic
 from hqsim.graph.record import LayerRecord
@@ -51,7 +51,6 @@ def layer_energy(
     multiplier nor adder. ``toggles`` are the shares of consecutive operands of the product in which each bit
     changes, the lowest bit first; they count on a unit that has an energy per toggle.
     """
-    on_chip = len(hardware.on_chip)
     gated = zero_fraction if hardware.zero_gating else 0.0
     vector = hardware.vector
     work = ((record.macs, gated, toggles), (record.parity_macs, 0.0, ()))
@@ -59,19 +58,20 @@ def layer_energy(
     return {
         "multiply": charge(multiply),
         "hadamard": charge(_hadamard(record, hardware)),
-        "vector": charge((vector.energy_pj(kind), elements) for kind, elements in record.vector.items()),
-        "sram": charge(use for level in range(on_chip) for use in _access(hardware, traffic, level)),
-        "dram": charge(_access(hardware, traffic, on_chip)),
+        "vector": charge([(vector.energy_pj(kind), elements) for kind, elements in record.vector.items()]),
+        "sram": charge(_accesses(hardware.on_chip, traffic, 0)),
+        "dram": charge(_accesses((hardware.dram,), traffic, len(hardware.on_chip))),
         "static": charge([(hardware.static_power_w, latency_s * PJ_PER_J)]),
     }
 
 
-def _access(hardware: Hardware, traffic: Traffic, level: int) -> Uses:
-    memory = hardware.levels[level]
-    return [
-        (memory.read_pj_per_byte, traffic.read_bytes[level]),
-        (memory.write_pj_per_byte, traffic.write_bytes[level]),
-    ]
+def _accesses(memories: Sequence[MemoryLevel], traffic: Traffic, first: int) -> Uses:
+    """Return what ``memories`` read and write, the number of whose first one is ``first``."""
+    uses: Uses = []
+    for level, memory in enumerate(memories, first):
+        uses.append((memory.read_pj_per_byte, traffic.read_bytes[level]))
+        uses.append((memory.write_pj_per_byte, traffic.write_bytes[level]))
+    return uses
 
 
 def _multiply(run: MatrixRun, macs: int, zero_fraction: float, toggles: Sequence[float]) -> Uses:

@@ -6,6 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from hqsim.cost.candidates import POLICIES, realised
@@ -13,7 +14,7 @@ from hqsim.cost.energy import PARTS, Energy
 from hqsim.cost.hardware import hardware_json, plain_value
 from hqsim.cost.layer import LayerCost
 from hqsim.cost.machine import Hardware
-from hqsim.cost.mapping import FREE, LayerMapping, MappingRules
+from hqsim.cost.mapping import FREE, MappingRules
 from hqsim.cost.pricing import Pricing
 from hqsim.cost.residency import Residency, plan_residency
 from hqsim.cost.workload import Workload
@@ -219,30 +220,16 @@ def estimate_records(
     UnsupportedError
         For operand widths that the machine's multipliers do not cover, or a layer that fits nowhere.
     """
-    zeros = zero_fractions or {}
-    changes = {name: tuple(shares) for name, shares in (toggles or {}).items()}
     work = records if isinstance(records, Workload) else Workload(tuple(records))
     records = work.records
-    _check(records, steps, realisation, zeros, changes)
+    _check(records, steps, realisation, zero_fractions or {}, toggles or {})
+    zeros = [(zero_fractions or {}).get(record.name, 0.0) for record in records]
+    changing = [tuple((toggles or {}).get(record.name, ())) for record in records]
     pricing = Pricing(hardware, realisation)
     wanted = [FREE] * len(records)
     if mapping:
         mapping.check(record.name for record in records)
         wanted = [mapping.for_layer(record.name) for record in records]
-
-    def price(plan: Residency, wanted: Sequence[LayerMapping], *, cold: bool = True) -> list[LayerCost]:
-        return [
-            pricing.price(
-                record,
-                shape=shape,
-                residency=layer,
-                wanted=want,
-                weights_from_dram=cold,
-                zero_fraction=zeros.get(record.name, 0.0),
-                toggles=changes.get(record.name, ()),
-            )
-            for record, shape, layer, want in zip(work.records, work.shapes, plan.layers, wanted, strict=True)
-        ]
 
     # What a mapping fixes is known before the choice.
     planned = [
@@ -250,16 +237,37 @@ def estimate_records(
         for record, want in zip(records, wanted, strict=True)
     ]
     residency = plan_residency(planned, hardware.on_chip, work.live_ranges)
-    prices = price(residency, wanted)
+    prices = pricing.prices(
+        zip(records, work.shapes, residency.layers, wanted, repeat(True), zeros, changing, strict=False)
+    )
+
+    def as_chosen(plan: Residency, numbers: Sequence[int], *, cold: bool) -> list[LayerCost]:
+        """Return the prices with those of some layers for another plan, or for a step that is not the first.
+
+        Unit, dataflow and realisation stay as chosen; tiles are chosen anew, within what is wanted.
+        """
+        fixed = {number: replace(prices[number].mapping, tiles=wanted[number].tiles) for number in numbers}
+        again = pricing.prices(
+            (
+                *(records[number], work.shapes[number], plan.layers[number], mapping),
+                *(cold, zeros[number], changing[number]),
+            )
+            for number, mapping in fixed.items()
+        )
+        known = dict(zip(numbers, again, strict=True))
+        return [known.get(number, cost) for number, cost in enumerate(prices)]
+
     executed = [realised(record, cost.realisation) for record, cost in zip(records, prices, strict=True)]
-    if any(_constants(new) != _constants(old) for new, old in zip(executed, planned, strict=True)):
-        residency = plan_residency(executed, hardware.on_chip, work.live_ranges)
-        wanted = _as_chosen(prices, wanted)
-        prices = price(residency, wanted)
+    changed = [pair for pair in zip(executed, planned, strict=True) if pair[0] is not pair[1]]
+    if any(_constants(new) != _constants(old) for new, old in changed):
+        before, residency = residency, plan_residency(executed, hardware.on_chip, work.live_ranges)
+        layers = enumerate(zip(before.layers, residency.layers, strict=True))
+        others = [number for number, (old, new) in layers if old.exchange != new.exchange]
+        prices = as_chosen(residency, others, cold=True)
     costs = warm_costs = tuple(_in_order(records, prices))
     if residency.weights_resident:
-        warm = price(residency, _as_chosen(prices, wanted), cold=False)
-        warm_costs = tuple(_in_order(records, warm))
+        weighted = [number for number, record in enumerate(records) if record.weights]
+        warm_costs = tuple(_in_order(records, as_chosen(residency, weighted, cold=False)))
     return Estimate(
         hardware=hardware,
         costs=costs,
@@ -268,11 +276,6 @@ def estimate_records(
         steps=steps,
         table_bytes_all_steps=sum(record.table_bytes_all_steps for record in executed),
     )
-
-
-def _as_chosen(prices: Sequence[LayerCost], wanted: Sequence[LayerMapping]) -> list[LayerMapping]:
-    """Return what fixes unit, dataflow and realisation as chosen, and of the tiles what was wanted."""
-    return [replace(cost.mapping, tiles=want.tiles) for cost, want in zip(prices, wanted, strict=True)]
 
 
 def _constants(record: LayerRecord) -> tuple[float, float]:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from hqsim.cost.machine import Hardware
 from hqsim.cost.schema import HardwareFile
 from hqsim.errors import InputError, unknown_name
-from hqsim.io.yaml import load_yaml, validate_yaml
+from hqsim.io.yaml import parse_yaml, read_yaml, validate_yaml
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -61,7 +62,13 @@ def load_hardware(name_or_path: str | Path) -> Hardware:
         For an unknown name, a missing or malformed file, or values that the schema refuses (all of
         them at once, each with file, line and column).
     """
-    document = load_yaml(hardware_path(name_or_path))
+    path = hardware_path(name_or_path)
+    return _hardware(read_yaml(path), str(path))
+
+
+@lru_cache(maxsize=32)
+def _hardware(text: str, source: str) -> Hardware:
+    document = parse_yaml(text, source)
     return validate_yaml(document, HardwareFile).hardware(lambda path: str(document.error(path, "")))
 
 

@@ -8,10 +8,8 @@ from dataclasses import dataclass
 from hqsim.cost.candidates import Candidate
 from hqsim.cost.energy import Energy, layer_energy
 from hqsim.cost.machine import Hardware
-from hqsim.cost.mapping import LayerMapping, LevelTile
-from hqsim.cost.memory import layer_traffic
-from hqsim.cost.pace import Pace
-from hqsim.cost.residency import LayerResidency
+from hqsim.cost.mapping import LayerMapping
+from hqsim.cost.memory import Traffic
 from hqsim.cost.schedule import EngineCycles, layer_time
 from hqsim.graph.record import LayerRecord
 
@@ -86,35 +84,19 @@ def layer_cost(
     hardware: Hardware,
     *,
     engines: EngineCycles,
-    residency: LayerResidency,
-    tiles: tuple[LevelTile, ...],
-    weights_from_dram: bool = True,
+    traffic: Traffic,
     zero_fraction: float = 0.0,
     toggles: tuple[float, ...] = (),
 ) -> LayerCost:
-    """Return the cost of a layer as the candidate runs it, with the given exchange with DRAM.
-
-    ``tiles`` may fix what is held in which memory. Raises UnsupportedError for a layer that no tile of
-    a memory can hold.
-    """
+    """Return the cost of a layer as the candidate runs it, with the given traffic."""
     record, run = candidate.record, candidate.run
-    pace = Pace(hardware, engines.together)
-    traffic = layer_traffic(
-        record,
-        hardware,
-        runs=candidate.runs,
-        residency=residency,
-        pace=pace,
-        tiles=tiles,
-        weights_from_dram=weights_from_dram,
-    )
-    time = layer_time(record.op, engines, pace, hardware, traffic)
+    time = layer_time(record.op, engines, hardware, traffic)
     latency_s = time.cycles / hardware.clock_hz
     on_chip = len(hardware.on_chip)
     work = record.matrix
     peak_macs = time.cycles * run.unit.cells * run.mode.rate if run else 0.0
     level_bytes = traffic.level_bytes
-    names = [level.name for level in hardware.levels]
+    names = hardware.level_names
     return LayerCost(
         name=record.name,
         op=record.op,

@@ -36,30 +36,29 @@ def live_ranges(records: Sequence[LayerRecord]) -> LiveRanges:
     InputError
         When two records write the same tensor, or one writes a tensor that was read before.
     """
-    tensors, touched = _tensors(records)
-    return LiveRanges(
-        tensors=tensors,
-        own_bytes=[sum([tensor.size_bytes for tensor in own]) for own in touched],
-        live_bytes=_live_bytes(tensors.values(), len(records)),
-    )
+    tensors = _tensors(records)
+    own = [0.0] * len(records)
+    for tensor in tensors.values():
+        for position in tensor.touches:
+            own[position] += tensor.size_bytes
+    return LiveRanges(tensors=tensors, own_bytes=own, live_bytes=_live_bytes(tensors.values(), len(records)))
 
 
-def _tensors(records: Sequence[LayerRecord]) -> tuple[dict[str, Tensor], list[list[Tensor]]]:
-    """Return all tensors by name, and by layer those that it touches."""
+def _tensors(records: Sequence[LayerRecord]) -> dict[str, Tensor]:
+    """Return all tensors by name."""
     tensors: dict[str, Tensor] = {}
-    touched: list[list[Tensor]] = []
     produced_by: dict[str, str] = {}
     for position, record in enumerate(records):
-        own: list[Tensor] = []
         for use in record.inputs:
+            size_bytes = use.size_bytes
             tensor = tensors.get(use.name)
             if tensor is None:
-                tensor = tensors[use.name] = Tensor(use.size_bytes, produced=False, touches=[])
-            elif use.size_bytes > tensor.size_bytes:
-                tensor.size_bytes = use.size_bytes
-            if not tensor.touches or tensor.touches[-1] != position:
+                tensors[use.name] = Tensor(size_bytes, False, [position])
+                continue
+            if size_bytes > tensor.size_bytes:
+                tensor.size_bytes = size_bytes
+            if tensor.touches[-1] != position:
                 tensor.touches.append(position)
-                own.append(tensor)
         name = record.output.name
         if name in tensors:
             other = f"layer '{produced_by[name]}'" if name in produced_by else "an earlier layer as its input"
@@ -68,9 +67,8 @@ def _tensors(records: Sequence[LayerRecord]) -> tuple[dict[str, Tensor], list[li
                 "every record must write a tensor of its own, before it is read."
             )
         produced_by[name] = record.name
-        output = tensors[name] = Tensor(record.output.size_bytes, produced=True, touches=[position])
-        touched.append([*own, output])
-    return tensors, touched
+        tensors[name] = Tensor(record.output.size_bytes, True, [position])
+    return tensors
 
 
 def _live_bytes(tensors: Iterable[Tensor], layers: int) -> list[float]:

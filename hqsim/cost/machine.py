@@ -190,6 +190,17 @@ class Hardware:
         return (*self.on_chip, self.dram)
 
     @cached_property
+    def level_names(self) -> tuple[str, ...]:
+        """Names of all memories from the array outward."""
+        return tuple(level.name for level in self.levels)
+
+    @cached_property
+    def resources(self) -> tuple[str, ...]:
+        """What can bind a layer: the engines, all memories, the launch."""
+        engines = ("matrix", "hadamard", "vector", "requantize")
+        return (*engines, *self.level_names, "launch")
+
+    @cached_property
     def bytes_per_cycle(self) -> np.ndarray:
         """Speed of every memory, float64 ``[levels]``."""
         return np.array([level.bytes_per_cycle for level in self.levels], np.float64)

@@ -60,4 +60,4 @@ def more_rows(run: MatrixRun, work: MatrixWork, rows: int) -> MatrixRun | None:
     longer = run_unit(unit, replace(work, m=work.m + rows), mode, dataflow=run.dataflow)
     counts = ("cycles", "folds", "a_reads", "w_reads", "sum_writes", "sum_reads")
     added = {name: getattr(longer, name) - getattr(run.run, name) for name in counts}
-    return MatrixRun(unit=unit, run=replace(longer, **added), mode=mode)
+    return MatrixRun(unit=unit, run=longer._replace(**added), mode=mode)

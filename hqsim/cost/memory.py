@@ -12,22 +12,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 from hqsim.cost.machine import Hardware
 from hqsim.cost.mapping import LevelTile
 from hqsim.cost.matrix import MatrixRun
-from hqsim.cost.pace import Pace
 from hqsim.cost.residency import LayerResidency
 from hqsim.cost.stages import (
+    TiledLayer,
     has_inverse_transform,
     links_of,
     operand_kinds,
     second_kind,
     tile_capacity_bytes,
-    tile_layer,
+    tiled_layer,
     transformed_bits,
 )
-from hqsim.cost.tile_grid import Link
+from hqsim.cost.tile_grid import Link, NoTileError
+from hqsim.cost.tile_merits import StageTile
 from hqsim.graph.record import LayerRecord, MatrixWork
 
 KINDS = ("activations", "weights", "sums", "tables")
@@ -49,7 +51,7 @@ class Traffic:
     first_bytes: tuple[float, ...]
     tiles: tuple[LevelTile, ...] = ()
 
-    @property
+    @cached_property
     def level_bytes(self) -> tuple[float, ...]:
         """Bytes read and written at every memory."""
         return tuple(
@@ -103,21 +105,54 @@ class _Ledger:
         )
 
 
-def layer_traffic(
+@dataclass(frozen=True)
+class Demand:
+    """The traffic of a layer as far as no tile changes it, and the search for the tiles of its product.
+
+    ``run`` and ``tiled`` are None for a layer without one.
+    """
+
+    record: LayerRecord
+    ledger: _Ledger
+    run: MatrixRun | None = None
+    tiled: TiledLayer | None = None
+    links: Sequence[Link] = ()
+
+    def traffic(self, found: Sequence[StageTile] | NoTileError | None) -> Traffic:
+        """Return the traffic with the tiles that were ``found``.
+
+        Raises UnsupportedError for a layer that no tile of a memory can hold. May be called once.
+        """
+        ledger, record, run = self.ledger, self.record, self.run
+        if run is None or record.matrix is None or self.tiled is None or found is None:
+            return ledger.traffic()
+        tiling = self.tiled.tiling(found)
+        kinds = operand_kinds(record)
+        for link, crossing in tiling.crossings:
+            if link.operand == "s":
+                ledger.move("sums", crossing / 2, source=link.source, target=link.target)
+                ledger.move("sums", crossing / 2, source=link.target, target=link.source)
+            else:
+                ledger.move(kinds[link.operand], crossing, source=link.source, target=link.target)
+        _first_fold(ledger, record.matrix, run, self.links)
+        return ledger.traffic(tiling.tiles)
+
+
+def layer_demand(
     record: LayerRecord,
     hardware: Hardware,
     *,
     runs: Sequence[MatrixRun],
     residency: LayerResidency,
-    pace: Pace,
+    engine_cycles: int,
     tiles: Sequence[LevelTile] = (),
     weights_from_dram: bool = True,
-) -> Traffic:
-    """Return the traffic of one layer, in the tiles that suit its ``pace``.
+) -> Demand:
+    """Return the traffic of one layer, whose tiles shall suit engines that take ``engine_cycles``.
 
     ``runs`` are those of the product and of its parity term, none for a layer without a product. ``tiles``
     may fix orders and limit sizes of the tiles, ``weights_from_dram`` is False in a step that finds its
-    weights on chip. Raises UnsupportedError for a layer that no tile of a memory can hold.
+    weights on chip.
     """
     ledger = _Ledger(hardware)
     ledger.fetch("tables", record.table_bytes)
@@ -125,13 +160,13 @@ def layer_traffic(
     _output(ledger, record, hardware, residency)
     if not runs or record.matrix is None:
         _element_wise(ledger, record, hardware, residency, weights_from_dram=weights_from_dram)
-        return ledger.traffic()
+        return Demand(record, ledger)
     run = runs[0]
     _array(ledger, record, record.matrix, hardware, run)
     if record.parity:
         _parity(ledger, record.parity.matrix, record.matrix, hardware, runs[1])
     links = _links(record, record.matrix, hardware, run, residency, weights_from_dram=weights_from_dram)
-    tiling = tile_layer(
+    tiled = tiled_layer(
         record,
         record.matrix,
         hardware,
@@ -139,19 +174,11 @@ def layer_traffic(
         links=links,
         residency=residency,
         weights_from_dram=weights_from_dram,
-        pace=pace,
+        engine_cycles=engine_cycles,
         level_bytes=ledger.level_bytes,
         fixed=tiles,
     )
-    kinds = operand_kinds(record)
-    for link, crossing in tiling.crossings:
-        if link.operand == "s":
-            ledger.move("sums", crossing / 2, source=link.source, target=link.target)
-            ledger.move("sums", crossing / 2, source=link.target, target=link.source)
-        else:
-            ledger.move(kinds[link.operand], crossing, source=link.source, target=link.target)
-    _first_fold(ledger, record.matrix, run, links)
-    return ledger.traffic(tiling.tiles)
+    return Demand(record, ledger, run, tiled, links)
 
 
 def _output(ledger: _Ledger, record: LayerRecord, hardware: Hardware, residency: LayerResidency) -> None:

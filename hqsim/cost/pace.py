@@ -16,11 +16,11 @@ class Pace:
     """The slowest engine of a layer beside the memories of its machine, from the array outward.
 
     Engines and double-buffered memories work side by side; every other memory adds its transfer. Fill and
-    launch, which no tile changes, are not part of it.
+    launch, which no tile changes, are not part of it. ``engine_cycles`` may be an array of many layers.
     """
 
     hardware: Hardware
-    engine_cycles: int
+    engine_cycles: Any
 
     def transfer_cycles(self, level_bytes: np.ndarray) -> np.ndarray:
         """Return the whole cycles of every memory for its bytes, both float64 ``[levels, ...]``."""

@@ -14,6 +14,7 @@ A rule of thresholds, not of packing: shrinking the memory or widening a tensor 
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
@@ -34,6 +35,11 @@ class LayerResidency(NamedTuple):
     output_to_dram: bool
     streams: bool
     live_bytes: float
+
+    @property
+    def exchange(self) -> tuple[tuple[bool, ...], bool, bool]:
+        """All that the layer's cost depends on."""
+        return self[:3]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,22 +90,17 @@ def plan_residency(
     beside = [min(constant_bytes(record, home), size_bytes / 2) for record in records]
     streams = [own + beside_i > size_bytes for own, beside_i in zip(ranges.own_bytes, beside, strict=True)]
     overflows = [live_i + beside_i > size_bytes for live_i, beside_i in zip(live, beside, strict=True)]
-    fetched = _fetched(tensors, streams, overflows)
-    layers = []
+    fetched, stored = _exchange(tensors, streams, overflows)
+    layers, nothing = [], set[str]()
     for position, record in enumerate(records):
-        names_read = [use.name for use in record.inputs]
-        later = tensors[record.output.name].touches[1:]
+        come = fetched.get(position, nothing)
+        names = [use.name for use in record.inputs]
         layers.append(
             LayerResidency(
-                input_from_dram=tuple(
-                    [
-                        (name, position) in fetched and name not in names_read[:index]
-                        for index, name in enumerate(names_read)
-                    ]
-                ),
-                output_to_dram=not later or any((record.output.name, use) in fetched for use in later),
-                streams=streams[position],
-                live_bytes=live[position],
+                tuple([name in come and names.index(name) == index for index, name in enumerate(names)]),
+                record.output.name in stored,
+                streams[position],
+                live[position],
             )
         )
     weights = weight_bytes(records)
@@ -116,24 +117,29 @@ def plan_residency(
     )
 
 
-def _fetched(
+def _exchange(
     tensors: Mapping[str, Tensor], streams: Sequence[bool], overflows: Sequence[bool]
-) -> set[tuple[str, int]]:
-    """Return which tensors come from DRAM to which layers.
+) -> tuple[Mapping[int, set[str]], set[str]]:
+    """Return by layer which tensors come to it from DRAM, and which results go there.
 
-    Those are model inputs at their first use, what a layer or its last user streams, and what was held
-    through a layer whose live set overflows.
+    Those that come are model inputs at their first use, what a layer or its last user streams, and what was
+    held through a layer whose live set overflows. Results that nothing reads, or that come back, go there.
     """
     overflows_before = list(accumulate(overflows, initial=0))
-    fetched = set()
+    fetched: dict[int, set[str]] = defaultdict(set)
+    stored = set()
     for name, tensor in tensors.items():
+        touches = tensor.touches
         if not tensor.produced:
-            fetched.add((name, tensor.touches[0]))
-        for previous, position in pairwise(tensor.touches):
+            fetched[touches[0]].add(name)
+        elif len(touches) == 1:
+            stored.add(name)
+        for previous, position in pairwise(touches):
             held_through = overflows_before[position] > overflows_before[previous + 1]
             if held_through or streams[previous] or streams[position]:
-                fetched.add((name, position))
-    return fetched
+                fetched[position].add(name)
+                stored.add(name)
+    return fetched, stored
 
 
 def _most_beside(records: Sequence[LayerRecord], live: Sequence[float], home: MemoryLevel | None) -> float:

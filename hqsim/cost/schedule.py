@@ -67,9 +67,7 @@ def engine_cycles(record: LayerRecord, hardware: Hardware, runs: Sequence[Matrix
     )
 
 
-def layer_time(
-    operator: str, engines: EngineCycles, pace: Pace, hardware: Hardware, traffic: Traffic
-) -> LayerTime:
+def layer_time(operator: str, engines: EngineCycles, hardware: Hardware, traffic: Traffic) -> LayerTime:
     """Return the time of one layer with ``operator``.
 
     The engines form a pipeline (unless they are serial) and double-buffered memories work beside it, so
@@ -84,24 +82,19 @@ def layer_time(
         ]
     )
     fill = sum(
-        math.ceil(first / level.bytes_per_cycle)
-        for first, level in zip(traffic.first_bytes, levels, strict=True)
-        if first and level.double_buffered
+        [
+            math.ceil(first / level.bytes_per_cycle)
+            for first, level in zip(traffic.first_bytes, levels, strict=True)
+            if first and level.double_buffered
+        ]
     )
     launch = hardware.launch_cycles(operator)
-    busy = {
-        "matrix": engines.matrix,
-        "hadamard": engines.hadamard,
-        "vector": engines.vector,
-        "requantize": engines.requantize,
-        **{level.name: cycles for level, cycles in zip(levels, level_cycles, strict=True)},
-        "launch": launch,
-    }
+    busy = (engines.matrix, engines.hadamard, engines.vector, engines.requantize, *level_cycles, launch)
     return LayerTime(
         engines=engines,
         level_cycles=level_cycles,
         fill_cycles=fill,
         launch_cycles=launch,
-        cycles=pace.cycles(level_cycles, max) + fill + launch,
-        bound_by=max(busy, key=lambda name: busy[name]),
+        cycles=Pace(hardware, engines.together).cycles(level_cycles, max) + fill + launch,
+        bound_by=hardware.resources[busy.index(max(busy))],
     )

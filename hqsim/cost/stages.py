@@ -1,4 +1,4 @@
-"""Which operands of a layer share which memories: from a record and a machine to the search for tiles.
+"""Which operands of a layer share which memories: from record and machine to the search for tiles, and back.
 
 Neighbouring memories that hold different operands share one tile; a memory that holds an operand of an
 inner one starts a stage of its own. What residency keeps whole in the outermost memory for activations
@@ -14,10 +14,10 @@ from itertools import pairwise
 
 from hqsim.cost.machine import Hardware, MemoryLevel
 from hqsim.cost.mapping import LevelTile
-from hqsim.cost.pace import Pace
 from hqsim.cost.residency import LayerResidency, constant_bytes
-from hqsim.cost.tile_grid import Link, NoTileError, Room, Stage, TileProblem
-from hqsim.cost.tiling import search_tiles
+from hqsim.cost.tile_grid import OPERANDS, Link, NoTileError, Room, Stage, TileProblem
+from hqsim.cost.tile_merits import Search, StageTile
+from hqsim.cost.tiling import stage_limit
 from hqsim.errors import InputError, UnsupportedError
 from hqsim.graph.record import LayerRecord, MatrixWork
 
@@ -50,7 +50,7 @@ def operand_kinds(record: LayerRecord) -> dict[str, str]:
 
 def has_inverse_transform(record: LayerRecord) -> bool:
     """Tell whether the first operand is transformed on its way to the multipliers."""
-    return record.matrix is not None and any(work.direction == "inverse" for work in record.hadamard)
+    return record.matrix is not None and "inverse" in [work.direction for work in record.hadamard]
 
 
 def transformed_bits(record: LayerRecord, work: MatrixWork) -> float:
@@ -65,7 +65,47 @@ def tile_capacity_bytes(level: MemoryLevel) -> float:
     return size / 2 if level.double_buffered else float(size)
 
 
-def tile_layer(
+@dataclass(frozen=True, kw_only=True)
+class TiledLayer:
+    """The search for a layer's tiles, and what its result means.
+
+    ``groups`` are the memories of every stage, ``links`` those of every stage in a row, ``whole`` the
+    crossings of operands that no tile cuts.
+    """
+
+    record: LayerRecord
+    hardware: Hardware
+    search: Search
+    groups: tuple[Mapping[int, str], ...]
+    links: tuple[tuple[Link, ...], ...]
+    whole: tuple[tuple[Link, float], ...]
+
+    def tiling(self, found: Sequence[StageTile] | NoTileError) -> Tiling:
+        """Return the tiles that the search found.
+
+        Raises
+        ------
+        UnsupportedError
+            When no tile of a memory can hold the layer, with the place of its size in the machine's file.
+        """
+        on_chip = self.hardware.on_chip
+        if isinstance(found, NoTileError):
+            place = next(level.place for level in on_chip if level.name == found.level)
+            raise UnsupportedError(f"{place}layer '{self.record.name}' {found}") from found
+        tiles = [
+            LevelTile(level=on_chip[index].name, order=tile.order, m=tile.m, n=tile.n, k=tile.k)
+            for group, tile in zip(self.groups, found, strict=True)
+            for index in group
+        ]
+        crossings = [
+            (link, tile.crossing_bytes[OPERANDS.index(link.operand)])
+            for links, tile in zip(self.links, found, strict=True)
+            for link in links
+        ]
+        return Tiling(tiles=tuple(tiles), crossings=(*self.whole, *crossings))
+
+
+def tiled_layer(
     record: LayerRecord,
     work: MatrixWork,
     hardware: Hardware,
@@ -74,56 +114,46 @@ def tile_layer(
     links: Sequence[Link],
     residency: LayerResidency,
     weights_from_dram: bool,
-    pace: Pace,
+    engine_cycles: int,
     level_bytes: Sequence[float],
     fixed: Sequence[LevelTile],
-) -> Tiling:
-    """Return the best tiles of a product whose accumulators have ``sum_bits``.
+) -> TiledLayer:
+    """Return the search for the tiles of a product whose accumulators have ``sum_bits``.
 
-    ``level_bytes`` is what every memory moves besides ``links``. Operands that no tile cuts cross once.
+    ``level_bytes`` is what every memory moves besides ``links``.
 
     Raises
     ------
-    UnsupportedError
-        For a layer that no tile of a memory can hold, with the place of its size in the machine's file.
     InputError
         When ``fixed`` names a memory that the machine does not have, or cannot be.
     """
     groups = _groups(record, hardware)
-    _check_names(record, hardware, groups, fixed)
+    if fixed:
+        _check_names(record, hardware, groups, fixed)
     resident = _resident(record, hardware, residency, weights_from_dram=weights_from_dram)
-    stages = tuple(
-        [
-            _stage(record, work, hardware, group, links=links, resident=resident, sum_bits=sum_bits)
-            for group in groups
-        ]
-    )
-    cut = [link for stage in stages for link in stage.links]
-    whole = [(link, link.size_bytes) for link in links if link not in cut and link.operand != "s"]
+    bits = _element_bits(record, work, work.a_storage_bits, sum_bits)
+    at_home = bits
+    if has_inverse_transform(record):
+        at_home = _element_bits(record, work, transformed_bits(record, work), sum_bits)
+    stages = tuple([_stage(hardware, group, links, resident, bits, at_home) for group in groups])
+    cut = {link for stage in stages for link in stage.links}
+    whole = tuple([(link, link.size_bytes) for link in links if link not in cut and link.operand != "s"])
     moved = list(level_bytes)
     for link, crossing in whole:
         moved[link.source] += crossing
         moved[link.target] += crossing
     problem = TileProblem(m=work.m, n=work.n, k=work.k, conv=work.conv)
     try:
-        found = search_tiles(problem, stages, pace=pace, level_bytes=moved, fixed=fixed)
-    except NoTileError as error:
-        place = next(level.place for level in hardware.on_chip if level.name == error.level)
-        raise UnsupportedError(f"{place}layer '{record.name}' {error}") from error
+        limits = tuple([stage_limit(problem, stage, fixed) for stage in stages])
     except InputError as error:
         raise InputError(f"layer '{record.name}': {error}") from error
-    return Tiling(
-        tiles=tuple(
-            [
-                LevelTile(level=hardware.on_chip[index].name, order=tile.order, m=tile.m, n=tile.n, k=tile.k)
-                for group, tile in zip(groups, found, strict=True)
-                for index in group
-            ]
-        ),
-        crossings=(
-            *whole,
-            *zip(cut, [crossing for tile in found for crossing in tile.link_bytes], strict=True),
-        ),
+    return TiledLayer(
+        record=record,
+        hardware=hardware,
+        search=Search(problem, stages, limits, engine_cycles, moved),
+        groups=tuple(groups),
+        links=tuple([stage.links for stage in stages]),
+        whole=whole,
     )
 
 
@@ -179,43 +209,40 @@ def _weights_stream(record: LayerRecord, home: MemoryLevel) -> bool:
 
 
 def _stage(
-    record: LayerRecord,
-    work: MatrixWork,
     hardware: Hardware,
-    group: dict[int, str],
-    *,
+    group: Mapping[int, str],
     links: Sequence[Link],
     resident: Mapping[int, str],
-    sum_bits: int,
+    bits: Mapping[str, float],
+    at_home: Mapping[str, float],
 ) -> Stage:
-    a_share, w_share = _shares(record, work)
+    """Return a stage; an element takes ``bits`` by operand, ``at_home`` in the home of activations."""
+    home = hardware.chains["activations"][0]
     rooms: list[Room] = []
     cut: list[Link] = []
     for index, held in group.items():
         level = hardware.on_chip[index]
-        limited = [operand for operand in held if operand not in resident.get(index, "")]
+        whole = resident.get(index, "")
+        here = at_home if index == home else bits
+        limited = [operand for operand in held if operand not in whole]
         # Beside activations that stay, what streams has half of the memory.
-        share = 0.5 if "a" in resident.get(index, "") else 1.0
-        staged = has_inverse_transform(record) and index == hardware.chains["activations"][0]
-        a_bits = transformed_bits(record, work) if staged else work.a_storage_bits
-        bits = {"a": a_bits * a_share, "w": work.w_storage_bits * w_share, "s": float(sum_bits)}
-        rooms.append(
-            Room(
-                level=level.name,
-                capacity_bits=8 * share * tile_capacity_bytes(level),
-                element_bits=tuple((operand, bits[operand]) for operand in limited),
-            )
-        )
+        share = 0.5 if "a" in whole else 1.0
+        a, w, s = [here[operand] if operand in limited else 0.0 for operand in OPERANDS]
+        rooms.append(Room(level.name, 8 * share * tile_capacity_bytes(level), (a, w, s)))
         cut += [link for link in links if link.target == index and link.operand in limited]
-    return Stage(rooms=tuple(rooms), links=tuple(cut))
+    return Stage(tuple(rooms), tuple(cut))
 
 
-def _shares(record: LayerRecord, work: MatrixWork) -> tuple[float, float]:
-    """Return the stored elements of both operands per element of the product, block sums as weights."""
-    first = sum(use.elements for use in (record.inputs if record.weights else record.inputs[:1]))
+def _element_bits(record: LayerRecord, work: MatrixWork, a_bits: float, sum_bits: int) -> dict[str, float]:
+    """Return what an element of the product takes by operand: less than its width where several share one."""
+    first = sum([use.elements for use in (record.inputs if record.weights else record.inputs[:1])])
     second = (record.weights or record.inputs[1]).elements
     a_share = 1.0 if work.conv else min(1.0, first / (work.m * work.k * work.count))
     w_share = min(1.0, second / (work.n * work.k * work.count))
     # Block sums lie in the tile of the weights that they are sums of.
     beside = record.weight_bytes / record.weights.size_bytes if record.weights else 1.0
-    return a_share, w_share * beside
+    return {
+        "a": a_bits * a_share,
+        "w": work.w_storage_bits * (w_share * beside),
+        "s": float(sum_bits),
+    }

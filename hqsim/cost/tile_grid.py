@@ -1,4 +1,4 @@
-"""All tiles of a matrix product that one stage of memories can hold, and what they make cross.
+"""All tiles of matrix products that one stage of memories can hold, and what they make cross.
 
 With ``P`` pieces per dimension in the stage and ``Q`` in the one around it (1 around the outermost), the
 loops over the tiles run in a given order, and the innermost one that runs at all spares the operand
@@ -7,13 +7,16 @@ that it does not change. In all,
     first operand    crosses  Pn times, if n is innermost Qn times   (and its overlapping windows again)
     second operand   crosses  Pm times, if m is innermost Qm times
     partial sums     visit    Pk times, if k is innermost Qk times; all visits but the last leave again
+
+The tiles of many products stand side by side in the same arrays: a product has a few hundred, too few for
+numpy to be worth its calls.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,11 +28,11 @@ from hqsim.graph.record import ConvWork
 
 #: An order of the loops for each innermost one; where all loops run, the outer two make no difference.
 ORDERS = ("mnk", "mkn", "nkm")
+#: The first operand of a product, the second one, and the partial sums.
+OPERANDS = ("a", "w", "s")
 
 Pieces = tuple[int, int, int]
 AllCuts = tuple[Cuts, Cuts, Cuts]
-Times = tuple[Any, Any, Any]
-"""How often the first operand, the second one and the sums cross (sums: visits)."""
 
 
 class NoTileError(UnsupportedError):
@@ -40,8 +43,7 @@ class NoTileError(UnsupportedError):
         self.level = level
 
 
-@dataclass(frozen=True, kw_only=True)
-class TileProblem:
+class TileProblem(NamedTuple):
     """Equal products ``[m, k] x [k, n]``; ``conv`` is the convolution behind them, if there is one."""
 
     m: int
@@ -56,14 +58,17 @@ class TileProblem:
 
 
 class Room(NamedTuple):
-    """What a tile may take of one memory, and the bits that an element of each operand takes there.
+    """What a tile may take of one memory, and the bits that an element of each of ``OPERANDS`` takes there.
 
-    Operands are ``a``, ``w`` and ``s``, the partial sums.
+    They are 0 for an operand that the memory does not hold, or holds whole.
     """
 
     level: str
     capacity_bits: float
-    element_bits: tuple[tuple[str, float], ...]
+    element_bits: tuple[float, float, float]
+
+
+ENDLESS = Room("", math.inf, (0.0, 0.0, 0.0))
 
 
 class Link(NamedTuple):
@@ -85,143 +90,156 @@ class Stage(NamedTuple):
     links: tuple[Link, ...]
 
 
-@dataclass(frozen=True)
-class Grid:
-    """The tiles of a stage that fit, ``[tiles]`` each: their largest sizes, pieces, and input positions read.
+class Place(NamedTuple):
+    """A product whose tiles shall fit ``rooms``, inside ``outer`` pieces and within a ``limit``."""
 
-    For every way to cut m and n they have the coarsest one of k that fits: more pieces of k are smaller,
-    and cross no less. ``times`` is how often the operands cross in each of ``orders``, ``[orders, tiles]``.
-    """
-
-    sizes: tuple[np.ndarray, np.ndarray, np.ndarray]
-    pieces: tuple[np.ndarray, np.ndarray, np.ndarray]
-    reads: np.ndarray
-    orders: tuple[str, ...]
-    times: Times
+    problem: TileProblem
+    rooms: tuple[Room, ...]
+    limit: LevelTile
+    outer: Pieces
 
     @property
-    def count(self) -> int:
-        """Number of tiles."""
-        return len(self.reads)
-
-    def times_at(self, order: int, tile: int) -> Times:
-        """Return how often each operand crosses for one tile in one order."""
-        a, w, sums = self.times
-        return float(a[order, tile]), float(w[order, tile]), float(sums[order, tile])
+    def orders(self) -> Sequence[str]:
+        """Names of the orders of the loops."""
+        return (self.limit.order,) * len(ORDERS) if self.limit.order else ORDERS
 
 
-def stage_cuts(problem: TileProblem, outer: Pieces, limit: LevelTile) -> AllCuts:
-    """Return the ways to cut m, n and k inside ``outer`` pieces, within the sizes that ``limit`` gives."""
-    conv = problem.conv
-    n = plain_cuts(problem.n, outer[1], limit.n)
-    if conv is None:
-        return plain_cuts(problem.m, outer[0], limit.m), n, plain_cuts(problem.k, outer[2], limit.k)
-    return pixel_cuts(conv, outer[0], limit.m), n, channel_cuts(conv, outer[2], limit.k)
+@dataclass(frozen=True)
+class Grid:
+    """The tiles that fit, ``[tiles]``; ``owner`` is the number of the place that they belong to, ascending.
 
-
-@lru_cache(maxsize=4096)
-def stage_grid(problem: TileProblem, rooms: tuple[Room, ...], limit: LevelTile, outer: Pieces) -> Grid:
-    """Return the tiles that fit ``rooms`` inside ``outer`` pieces. Raises NoTileError when none does.
-
-    They do not depend on speeds, nor on what has to cross: design points share them.
+    ``sizes``, ``[dimensions, tiles]``, are the largest ones, ``pieces`` how many there are, ``cut`` tells
+    whether those are more than around the place, ``reads`` counts the input positions that all pieces of m
+    read. ``times`` is how often the operands cross in each of the orders (sums: visits), ``[operands, orders,
+    tiles]``. A tile is left out where another one that fits has no more pieces of any dimension: it crosses
+    no more, and leaves the inner memories no less choice. ``refusals`` are the places without a tile.
     """
-    m, n, k = cuts = stage_cuts(problem, outer, limit)
-    fits = _fits(rooms, cuts)
-    m_ways, n_ways = np.nonzero(fits[:, :, -1])
-    if not len(m_ways):
-        raise _no_tile(rooms, cuts, limit)
-    k_ways = fits.argmax(axis=2)[m_ways, n_ways]
-    pieces = (m.parts[m_ways], n.parts[n_ways], k.parts[k_ways])
-    if limit.order:
-        told = crossings(limit.order, pieces, outer)
-        times = np.stack(np.broadcast_arrays(*told, pieces[0])[:3])[:, None]
-    else:
-        times = best_crossings(pieces, outer)
+
+    owner: np.ndarray
+    sizes: np.ndarray
+    pieces: np.ndarray
+    cut: np.ndarray
+    reads: np.ndarray
+    times: np.ndarray
+    refusals: Mapping[int, NoTileError]
+
+
+def stage_grid(places: Sequence[Place]) -> Grid:
+    """Return the tiles that fit each of ``places``."""
+    cuts = [_stage_cuts(place) for place in places]
+    (m, m_is), (n, n_is), (k, _) = (_tables([ways[dimension] for ways in cuts]) for dimension in range(3))
+    too_large = _too_large(_room_arrays(places), m, n, k)
+    fit = (too_large < k.shape[-1]) & m_is[:, :, None] & n_is[:, None, :]
+    fewest = fit.copy()
+    fewest[:, 1:] &= too_large[:, 1:] < too_large[:, :-1]
+    fewest[:, :, 1:] &= too_large[:, :, 1:] < too_large[:, :, :-1]
+    owner, m_way, n_way = np.nonzero(fewest)
+    tiles = m[:, owner, m_way], n[:, owner, n_way], k[:, owner, too_large[owner, m_way, n_way]]
+    pieces = np.stack([parts for parts, _, _, _ in tiles])
+    outer = np.array([place.outer for place in places], np.float64).T[:, owner]
     return Grid(
-        sizes=(m.sizes[m_ways], n.sizes[n_ways], k.sizes[k_ways]),
+        owner=owner,
+        sizes=np.stack([sizes for _, sizes, _, _ in tiles]),
         pieces=pieces,
-        reads=m.reads[m_ways],
-        orders=(limit.order,) if limit.order else ORDERS,
-        times=(times[0], times[1], times[2]),
+        cut=np.any(pieces > outer, axis=0),
+        reads=tiles[0][2],
+        times=_times(places, owner, pieces, outer),
+        refusals={
+            number: _no_tile(places[number], cuts[number])
+            for number in np.flatnonzero(~fit.any(axis=(1, 2))).tolist()
+        },
     )
 
 
-def whole_fits(rooms: Sequence[Room], cuts: AllCuts) -> bool:
-    """Tell whether the coarsest tile fits every memory."""
-    m, n, k = cuts
-    elements = _elements(m.sizes[0], n.sizes[0], k.sizes[0], m.footprint[0], k.footprint[0])
-    for room in rooms:
-        if sum([elements[operand] * bits for operand, bits in room.element_bits]) > room.capacity_bits:
-            return False
-    return True
+def _stage_cuts(place: Place) -> AllCuts:
+    """Return the ways to cut m, n and k."""
+    problem, outer, limit = place.problem, place.outer, place.limit
+    n = plain_cuts(problem.n, outer[1], limit.n)
+    if problem.conv is None:
+        return plain_cuts(problem.m, outer[0], limit.m), n, plain_cuts(problem.k, outer[2], limit.k)
+    return pixel_cuts(problem.conv, outer[0], limit.m), n, channel_cuts(problem.conv, outer[2], limit.k)
 
 
-def _fits(rooms: Sequence[Room], cuts: AllCuts) -> np.ndarray:
-    """Tell which tiles fit every memory, ``[m, n, k]``."""
-    m, n, k = cuts
-    elements = _elements(
-        m.sizes[:, None, None],
-        n.sizes[:, None],
-        k.sizes,
-        m.footprint[:, None, None],
-        k.footprint,
-    )
-    fits = np.ones((len(m.parts), len(n.parts), len(k.parts)), bool)
-    for room in rooms:
-        if room.element_bits:
-            need = sum(elements[operand] * bits for operand, bits in room.element_bits)
-            fits &= need <= room.capacity_bits
-    return fits
+def _tables(cuts: Sequence[Cuts]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the tables of all cuts, ``[4, cuts, ways]``, and where these do not repeat the last way."""
+    ways = np.array([cut.table.shape[1] for cut in cuts])
+    number = np.arange(ways.max())
+    at = (np.cumsum(ways) - ways)[:, None] + np.minimum(number, ways[:, None] - 1)
+    return np.concatenate([cut.table for cut in cuts], axis=1)[:, at], number < ways[:, None]
 
 
-def _elements(m: Any, n: Any, k: Any, m_read: Any, k_read: Any) -> dict[str, Any]:
-    """Return the elements of both operands and the sums in a tile that reads so much of the first one."""
-    return {"a": m_read * k_read, "w": n * k, "s": m * n}
+def _room_arrays(places: Sequence[Place]) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return by room what it can hold, ``[places, 1, 1]``, and an element's bits, ``[operands, ...]``."""
+    most = max(len(place.rooms) for place in places)
+    filled = [(*place.rooms, *[ENDLESS] * (most - len(place.rooms))) for place in places]
+    return [
+        (
+            np.array([room.capacity_bits for room in beside])[:, None, None],
+            np.array([room.element_bits for room in beside]).T[..., None, None],
+        )
+        for beside in zip(*filled, strict=True)
+    ]
 
 
-def crossings(order: str, pieces: Sequence[Any], outer: Sequence[Any]) -> Times:
-    """Return how often each operand crosses (sums: visits) when the loops run in ``order``."""
-    x, y, z = ("mnk".index(loop) for loop in order)
-    times = list(pieces)
-    times[z] = outer[z]
-    z_runs, y_runs = pieces[z] > outer[z], pieces[y] > outer[y]
-    times[y] = np.where(z_runs, pieces[y], outer[y])
-    times[x] = np.where(z_runs | y_runs, pieces[x], outer[x])
-    return times[1], times[0], times[2]
+def _too_large(
+    rooms: Sequence[tuple[np.ndarray, np.ndarray]], m: np.ndarray, n: np.ndarray, k: np.ndarray
+) -> np.ndarray:
+    """Return how many ways to cut k, the coarsest ones, are too large for a room, ``[places, m, n]``."""
+    (_, m_sizes, _, m_read), (_, n_sizes, _, _) = m[..., None], n[:, :, None]
+    sums = m_sizes * n_sizes
+    beside = [(capacity, a_bits, w_bits, sums * s_bits) for capacity, (a_bits, w_bits, s_bits) in rooms]
+    too_large = np.zeros(sums.shape, np.int64)
+    for k_sizes, k_read in zip(k[1].T[..., None, None], k[3].T[..., None, None], strict=True):
+        a, w = m_read * k_read, n_sizes * k_sizes
+        over: Any = False
+        for capacity, a_bits, w_bits, s in beside:
+            over = over | (a * a_bits + w * w_bits + s > capacity)
+        too_large += over
+    return too_large
 
 
-def best_crossings(pieces: Sequence[np.ndarray], outer: Pieces) -> np.ndarray:
+def _times(places: Sequence[Place], owner: np.ndarray, pieces: np.ndarray, outer: np.ndarray) -> np.ndarray:
     """Return the crossings in each of ``ORDERS``, ``[operands, orders, tiles]``, as if every loop ran.
 
-    A loop of a single step makes no order better than the best of these.
+    A loop of a single step makes no order better than the best of these. Where the order is told, they are
+    those in which its loops run.
     """
     (m, n, k), (outer_m, outer_n, outer_k) = pieces, outer
-    times = np.empty((3, len(ORDERS), len(m)))
+    times = np.empty((len(OPERANDS), len(ORDERS), len(owner)))
     times[0], times[1], times[2] = n, m, k
     times[0, 1], times[1, 2], times[2, 0] = outer_n, outer_m, outer_k
+    for number, place in enumerate(places):
+        if place.limit.order:
+            own = owner == number
+            times[:, :, own] = _crossings(place.limit.order, pieces[:, own], outer[:, own])[:, None]
     return times
 
 
-def link_bytes(problem: TileProblem, link: Link, times: Times, reads: Any) -> Any:
-    """Return the bytes that cross a link, sums in both directions, with all pieces of m reading ``reads``.
+def _crossings(order: str, pieces: np.ndarray, outer: np.ndarray) -> np.ndarray:
+    """Return how often each operand crosses when the loops run in ``order``, ``[operands, tiles]``."""
+    x, y, z = ("mnk".index(loop) for loop in order)
+    times = outer.copy()
+    z_runs, y_runs = pieces[z] > outer[z], pieces[y] > outer[y]
+    times[y] = np.where(z_runs, pieces[y], outer[y])
+    times[x] = np.where(z_runs | y_runs, pieces[x], outer[x])
+    return times[[1, 0, 2]]
 
-    The last visit of the sums leaves as the output and does not count.
-    """
-    a_times, w_times, visits = times
-    if link.operand == "a":
-        return link.size_bytes * reads / problem.a_positions * a_times
-    return link.size_bytes * w_times if link.operand == "w" else 2 * link.size_bytes * (visits - 1)
 
-
-def _no_tile(rooms: Sequence[Room], cuts: AllCuts, limit: LevelTile) -> NoTileError:
-    m, n, k = (float(cut.sizes[-1]) for cut in cuts)
-    elements = _elements(m, n, k, float(cuts[0].footprint[-1]), float(cuts[2].footprint[-1]))
-    needs = [sum(elements[operand] * bits for operand, bits in room.element_bits) for room in rooms]
-    tight, need = next(pair for pair in zip(rooms, needs, strict=True) if pair[1] > pair[0].capacity_bits)
-    asked = any((limit.m, limit.n, limit.k))
+def _no_tile(place: Place, cuts: AllCuts) -> NoTileError:
+    (_, m, _, m_read), (_, n, _, _), (_, k, _, k_read) = (cut.table[:, -1].tolist() for cut in cuts)
+    elements = (m_read * k_read, n * k, m * n)
+    needs = [
+        sum([count * bits for count, bits in zip(elements, room.element_bits, strict=True)])
+        for room in place.rooms
+    ]
+    tight, need = next(
+        (room, need) for room, need in zip(place.rooms, needs, strict=True) if need > room.capacity_bits
+    )
+    asked = any((place.limit.m, place.limit.n, place.limit.k))
     return NoTileError(
         tight.level,
         f"does not fit memory '{tight.level}': a tile may take {tight.capacity_bits / 8:g} bytes, but "
-        f"the smallest one{' that the mapping allows' if asked else ''} (m x n x k = {m:g} x {n:g} x {k:g}) "
+        f"the smallest one{' that the mapping allows' if asked else ''} "
+        f"(m x n x k = {m:g} x {n:g} x {k:g}) "
         f"takes {need / 8:g}; make the memory larger{' or the tile smaller' if asked else ''}.",
     )

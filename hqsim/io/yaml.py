@@ -66,6 +66,11 @@ def load_yaml(path: Path) -> YamlDocument:
     InputError
         If the file is missing, too large, not UTF-8, or refused by `parse_yaml`.
     """
+    return parse_yaml(read_yaml(path), str(path))
+
+
+def read_yaml(path: Path) -> str:
+    """Return the text of such a file. Raises InputError if it is missing, too large, or not UTF-8."""
     if path.is_dir():
         raise InputError(f"{path}: is a folder; give a YAML file")
     try:
@@ -74,7 +79,7 @@ def load_yaml(path: Path) -> YamlDocument:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise InputError(f"{path}: cannot be read: {reason}") from error
-    return parse_yaml(_decode(raw, str(path)), str(path))
+    return _decode(raw, str(path))
 
 
 def parse_yaml(text: str, source: str) -> YamlDocument:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -25,6 +26,11 @@ def build(blueprint: Blueprint) -> Architecture:
     UnsupportedError
         An option or an operator that hqsim does not have.
     """
+    with _uncollected():
+        return _build(blueprint)
+
+
+def _build(blueprint: Blueprint) -> Architecture:
     from hqsim.graph.capture import capture
 
     class_name, context = blueprint.class_name, blueprint.context
@@ -54,6 +60,18 @@ def build(blueprint: Blueprint) -> Architecture:
         sample_shape=sample_shape,
         rows=context[0] if context else rows,
     )
+
+
+@contextmanager
+def _uncollected() -> Iterator[None]:
+    """Leave garbage alone: a trace makes a million objects that live until its end, searched in vain."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
 
 
 def instantiate(blueprint: Blueprint) -> tuple[Any, dict[str, np.ndarray]]:

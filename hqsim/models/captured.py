@@ -12,6 +12,7 @@ import json
 import zlib
 from collections.abc import Mapping
 from contextlib import suppress
+from functools import cache
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ _SOURCES = (*sorted((Path(__file__).parents[1] / "graph").glob("*.py")), Path(__
 """Files whose change may change a capture."""
 
 
+@cache
 def shipped(name: str) -> Architecture:
     """Return the architecture of a built-in model.
 

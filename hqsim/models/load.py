@@ -60,6 +60,11 @@ _EMBEDDED = {
 }
 
 
+def is_built_in(name: str) -> bool:
+    """Tell whether ``name`` is that of a built-in model."""
+    return name in _EMBEDDED or name in PUBLISHED
+
+
 def blueprints() -> dict[str, Blueprint]:
     """Return what every built-in model is captured from, those with weights first."""
     embedded = {name: _read_folder(CHECKPOINTS / name)[0] for name in _EMBEDDED}

@@ -106,6 +106,12 @@ def test_when_all_refuse_that_is_an_error_with_every_reason(hqsim, world):
     assert answer.err == "hqsim: error: h200: too narrow\ntpu-v4i: too small\n"
 
 
+def test_a_refusal_with_its_place_in_the_file_names_the_file_once(hqsim, world):
+    world.refusals["h200"] = "h200:3:5: matrix[0].native: too narrow"
+    answer = hqsim("estimate", "digits", "--hardware", "h200")
+    assert answer.err == "hqsim: error: h200:3:5: matrix[0].native: too narrow\n"
+
+
 def test_a_quantized_folder(hqsim, world, quantized):
     answer = hqsim("estimate", quantized, "--hardware", "h200")
     assert answer.code == 0

@@ -8,9 +8,9 @@ from hqsim.cost.candidates import realised
 from hqsim.cost.machine import OPERAND_KINDS
 from hqsim.cost.mapping import LevelTile
 from hqsim.cost.matrix import matrix_run
-from hqsim.cost.memory import layer_traffic
-from hqsim.cost.pace import Pace
+from hqsim.cost.memory import layer_demand
 from hqsim.cost.residency import LayerResidency
+from hqsim.cost.tiling import search_tiles
 from hqsim.errors import UnsupportedError
 from hqsim.graph.record import ParityTerm, TensorUse
 from tests.cost.builders import convolution, elementwise, linear, memory, toy_hardware, with_variants
@@ -30,14 +30,16 @@ def traffic_of(record, *on_chip, streams=False, **options):
         live_bytes=0.0,
     )
     # Engines so slow that only bytes count.
-    return layer_traffic(
+    demand = layer_demand(
         record,
         hardware,
         runs=runs_of(record, hardware),
         residency=residency,
-        pace=Pace(hardware, 10**9),
+        engine_cycles=10**9,
         **options,
     )
+    searches = [demand.tiled.search] if demand.tiled else []
+    return demand.traffic(*search_tiles(searches, hardware) or [None])
 
 
 def held(name, size_bytes, *kinds, double_buffered=False):

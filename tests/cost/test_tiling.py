@@ -6,8 +6,9 @@ from hypothesis import strategies as st
 
 from hqsim.cost.mapping import LevelTile
 from hqsim.cost.pace import Pace
-from hqsim.cost.tile_grid import Link, NoTileError, Room, Stage, TileProblem
-from hqsim.cost.tiling import search_tiles
+from hqsim.cost.tile_grid import OPERANDS, Link, NoTileError, Room, Stage, TileProblem
+from hqsim.cost.tile_merits import Search
+from hqsim.cost.tiling import search_tiles, stage_limit
 from hqsim.errors import InputError
 from hqsim.graph.record import ConvWork
 from tests.cost import naive_tiling
@@ -41,7 +42,8 @@ def whole_bytes(layer):
 
 
 def room(level, capacity, operands):
-    return Room(level=level, capacity_bits=capacity, element_bits=tuple((x, BITS[x]) for x in operands))
+    bits = tuple(float(BITS[x]) if x in operands else 0.0 for x in OPERANDS)
+    return Room(level=level, capacity_bits=capacity, element_bits=bits)
 
 
 def stage(layer, *rooms, links=(("a", 0, 1), ("w", 0, 1), ("s", 0, 1))):
@@ -71,14 +73,23 @@ def search(layer, stages, *, fixed=(), **options):
             *[1.0] * (1 + max(link.source for part in stages for link in part.links)), engine_cycles=10**9
         )
     level_bytes = options.pop("level_bytes", [0.0] * len(speeds.hardware.levels))
-    return search_tiles(problem(layer), stages, pace=speeds, level_bytes=level_bytes, fixed=fixed)
+    limits = tuple(stage_limit(problem(layer), part, fixed) for part in stages)
+    one = Search(problem(layer), stages, limits, speeds.engine_cycles, level_bytes)
+    (found,) = search_tiles([one], speeds.hardware)
+    if isinstance(found, NoTileError):
+        raise found
+    return found
+
+
+def crossing_bytes(part, tile):
+    """Every link of a stage, with the bytes that cross it."""
+    return [(link, tile.crossing_bytes[OPERANDS.index(link.operand)]) for link in part.links]
 
 
 def times(layer, part, tile):
     """How often every operand crosses; sums: visits."""
     sizes = whole_bytes(layer)
-    per_link = zip(part.links, tile.link_bytes, strict=True)
-    ratios = {link.operand: moved / sizes[link.operand] for link, moved in per_link}
+    ratios = {link.operand: moved / sizes[link.operand] for link, moved in crossing_bytes(part, tile)}
     return {x: 1 + ratio / 2 if x == "s" else ratio for x, ratio in ratios.items()}
 
 
@@ -86,7 +97,7 @@ def merit(layer, stages, tiles, speeds):
     """Cycles of the tiles, and the bytes of every memory, outermost first."""
     level_bytes = [0.0] * len(speeds.hardware.levels)
     for part, tile in zip(stages, tiles, strict=True):
-        for link, moved in zip(part.links, tile.link_bytes, strict=True):
+        for link, moved in crossing_bytes(part, tile):
             level_bytes[link.source] += moved
             level_bytes[link.target] += moved
     return naive_tiling.merit(level_bytes, **told(speeds))
@@ -102,14 +113,15 @@ def told(speeds):
 
 
 def naive(layer, stages, speeds, *, keep=False):
-    plain = [
-        (
-            [(room.capacity_bits, dict(room.element_bits)) for room in part.rooms],
-            [(link.operand, link.target, link.source) for link in part.links],
-        )
-        for part in reversed(stages)
-    ]
-    return naive_tiling.best_merit(layer, plain, bits=BITS, keep=keep, **told(speeds))
+    def plain(part):
+        rooms = [
+            (room.capacity_bits, {x: BITS[x] for x, b in zip(OPERANDS, room.element_bits, strict=True) if b})
+            for room in part.rooms
+        ]
+        return rooms, [(link.operand, link.target, link.source) for link in part.links]
+
+    plain_stages = [plain(part) for part in reversed(stages)]
+    return naive_tiling.best_merit(layer, plain_stages, bits=BITS, keep=keep, **told(speeds))
 
 
 def plain_layers(largest):
@@ -180,6 +192,32 @@ def test_an_operand_that_passes_a_memory_by_is_part_of_the_same_search(layer, in
             search(layer, stages, pace=speeds)
     else:
         assert merit(layer, stages, search(layer, stages, pace=speeds), speeds) == expected
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.lists(
+        st.tuples(plain_layers(12) | CONVOLUTIONS, st.integers(10, 400), st.integers(10, 800), st.booleans()),
+        min_size=2,
+        max_size=6,
+    ),
+    paces(3),
+)
+def test_layers_that_are_searched_together_get_the_tiles_of_each_alone(layers, speeds):
+    def searching(layer, inner, outer, nested):
+        stages = (
+            stage(layer, (inner, "aws"), links=NESTED[0]),
+            stage(layer, (outer, "aws"), links=NESTED[1]),
+        )
+        stages = stages if nested else stages[1:]
+        limits = tuple(stage_limit(problem(layer), part, ()) for part in stages)
+        return Search(problem(layer), stages, limits, speeds.engine_cycles, [0.0] * 3)
+
+    searches = [searching(*layer) for layer in layers]
+    together = search_tiles(searches, speeds.hardware)
+    for one, found in zip(searches, together, strict=True):
+        (alone,) = search_tiles([one], speeds.hardware)
+        assert str(alone) == str(found) if isinstance(found, NoTileError) else alone == found
 
 
 @settings(max_examples=15, deadline=None)

@@ -1,5 +1,6 @@
 """Captures that are kept: those in the package against new ones, the user's cache in all its states."""
 
+import gc
 import subprocess
 import sys
 from dataclasses import replace
@@ -68,12 +69,20 @@ def test_a_built_in_model_needs_neither_torch_nor_numba():
 @pytest.mark.parametrize("content", [None, b"", b"no gzip", b"\x1f\x8b\x08\x00"])
 def test_a_damaged_file_of_the_package(tmp_path, monkeypatch, content):
     monkeypatch.setattr(module, "GRAPHS", tmp_path)
+    shipped.cache_clear()
     if content is not None:
         (tmp_path / "digits.json.gz").write_bytes(content)
     with pytest.raises(
         InputError, match=r"digits\.json\.gz: not a captured graph \(.*\); install hqsim again$"
     ):
         shipped("digits")
+
+
+def test_garbage_is_collected_again_after_a_capture(architecture):
+    assert gc.isenabled()
+    with pytest.raises(AttributeError, match="Unknown"):
+        build(replace(BLUEPRINT, class_name="Unknown"))
+    assert gc.isenabled()
 
 
 def test_json_and_back(architecture):

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, kw_only=True)
-class UnitRun:
+class UnitRun(NamedTuple):
     """All products of a layer on one matrix unit, one pass of its multipliers.
 
     ``label`` is the dataflow (``os``, ``ws``, ``is``) or the schedule of the unit. ``cycles`` are those

@@ -37,18 +37,9 @@ def tile_shapes(tile_m: int, tile_n: int) -> tuple[tuple[int, int], ...]:
 def run_tensor_core(geometry: TensorCore, work: MatrixWork, *, rate: float) -> UnitRun:
     """Run a layer's products with the best tile; a fold is one output tile."""
     shapes = tile_shapes(geometry.tile_m, geometry.tile_n)
-    runs = (_run_tile(geometry, work, rate=rate, tile_m=m, tile_n=n) for m, n in shapes)
-    return min(runs, key=lambda run: (run.cycles, run.a_reads + run.w_reads))
-
-
-def _run_tile(geometry: TensorCore, work: MatrixWork, *, rate: float, tile_m: int, tile_n: int) -> UnitRun:
-    row_tiles = -(-work.m // tile_m)
-    col_tiles = -(-work.n // tile_n)
+    cycles, _, tile_m, tile_n = min([(*_merit(geometry, work, rate, *shape), *shape) for shape in shapes])
+    row_tiles, col_tiles = _tiles(work, tile_m, tile_n)
     tiles = row_tiles * col_tiles * work.count
-    depth = (-(-work.k // geometry.tile_k) + 1) * geometry.tile_k
-    waves = -(-tiles // geometry.units)
-    work_per_step = max(tile_m * tile_n, geometry.macs_per_word * (tile_m + tile_n))
-    cycles = ceil(waves * depth * work_per_step / (geometry.macs_per_cycle * rate))
     sums = work.m * work.n * work.count
     step = min(geometry.tile_k, work.k)
     return UnitRun(
@@ -56,7 +47,7 @@ def _run_tile(geometry: TensorCore, work: MatrixWork, *, rate: float, tile_m: in
         cycles=cycles,
         folds=tiles,
         utilization=work.macs / (cycles * geometry.cells * rate),
-        mapping_efficiency=work.m * work.n * work.count / (tiles * tile_m * tile_n),
+        mapping_efficiency=sums / (tiles * tile_m * tile_n),
         a_reads=work.m * work.k * work.count * col_tiles,
         w_reads=work.n * work.k * work.count * row_tiles,
         sum_writes=sums,
@@ -64,3 +55,17 @@ def _run_tile(geometry: TensorCore, work: MatrixWork, *, rate: float, tile_m: in
         first_a_words=min(tile_m, work.m) * step,
         first_w_words=min(tile_n, work.n) * step,
     )
+
+
+def _tiles(work: MatrixWork, tile_m: int, tile_n: int) -> tuple[int, int]:
+    return -(-work.m // tile_m), -(-work.n // tile_n)
+
+
+def _merit(geometry: TensorCore, work: MatrixWork, rate: float, tile_m: int, tile_n: int) -> tuple[int, int]:
+    """Return the cycles of a tile, and the words of an element of k that both operands read for a product."""
+    row_tiles, col_tiles = _tiles(work, tile_m, tile_n)
+    waves = -(-row_tiles * col_tiles * work.count // geometry.units)
+    depth = (-(-work.k // geometry.tile_k) + 1) * geometry.tile_k
+    work_per_step = max(tile_m * tile_n, geometry.macs_per_word * (tile_m + tile_n))
+    cycles = ceil(waves * depth * work_per_step / (geometry.macs_per_cycle * rate))
+    return cycles, work.m * col_tiles + work.n * row_tiles
