@@ -22,13 +22,13 @@ KERNELS = {
 
 
 def _assert_integer(what, value):
-    """Check a number or an array, or each of those in a tuple or a dataclass."""
+    """Check a number or an array, or each in a tuple, a dictionary or a dataclass; words are none."""
     if is_dataclass(value):
         value = tuple(getattr(value, field.name) for field in fields(value))
-    if isinstance(value, tuple):
-        for part in value:
+    if isinstance(value, tuple | dict):
+        for part in value.values() if isinstance(value, dict) else value:
             _assert_integer(what, part)
-    elif value is not None:
+    elif value is not None and not isinstance(value, str):
         assert np.asarray(value).dtype.kind in "iub", f"{what}: {np.asarray(value).dtype}"
 
 
