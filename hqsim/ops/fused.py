@@ -156,11 +156,13 @@ def multiply_pair(
     eight = eight and high - low <= 255 and _is_int8(b_low, b_high)
     b = b.astype(np.int16) - np.int16(zero_points[1]) if zero_points[1] else b
     panels = pack_activation(b, fastest_form(eight_bits=eight), b_low, b_high)
-    count, m, _ = a.shape
-    rows, flip, offset = _plain_rows(a[:, :, None, :], eight, int(zero_points[0]))
-    window = Window((1, 1), 1, (0, 0), (m, 1))
-    arguments = _arguments(rows, panels, window, flip, offset)
-    return _finish(arguments, *_NO_HALVES, rescale, output, (count, 1), window.output)
+    flip, offset = 0, int(zero_points[0])
+    if eight and a.dtype == np.int8:
+        flip, offset = SHIFT, SHIFT + offset
+    elif not eight or a.dtype != np.uint8:
+        a, flip, offset = _plain_rows(a, eight, offset)
+    arguments = _pair_arguments(a, panels, flip, offset)
+    return _finish(arguments, *_NO_HALVES, rescale, output, (len(a), 1), (a.shape[1], 1))
 
 
 def pack_segment(weight: np.ndarray, groups: int = 1) -> Panels:
@@ -202,11 +204,31 @@ def pair_sums(a: np.ndarray, b: np.ndarray, ranges: np.ndarray) -> np.ndarray:
         lower[1] = 0, 255
         return (pair_sums(a, b >> 8, upper) << 8) + pair_sums(a, b & 255, lower)
     panels = pack_activation(b, fastest_form(eight_bits=False), *ranges[1].tolist())
-    rows = np.ascontiguousarray(a, np.int16)[:, :, None, :]
-    window = Window((1, 1), 1, (0, 0), (a.shape[1], 1))
     sums = np.empty((*a.shape[:2], b.shape[1]), np.int64)
-    multiply_sums(*_arguments(rows, panels, window, 0, 0), _piece_bytes(reaches[0] * reaches[1]), sums)
+    multiply_sums(*_pair_arguments(a, panels, 0, 0), _piece_bytes(reaches[0] * reaches[1]), sums)
     return sums
+
+
+def _pair_arguments(a: np.ndarray, panels: Panels, flip: int, offset: int) -> Any:
+    """The common arguments of the product kernels for ``a [count, m, k]``, rows read where they lie."""
+    from hqsim.kernels.jit import thread_count
+    from hqsim.kernels.panels import in_place
+
+    memory, (group, pitch, step) = in_place(a)
+    if step != 1:
+        memory, (group, pitch, _) = in_place(np.ascontiguousarray(a))
+    layout, columns = _pair_layout(*a.shape[1:], group, pitch, a.itemsize, flip, offset)
+    weights = (panels.form, panels.data, panels.storage, panels.sums)
+    return memory.view(np.uint8), layout, columns, *weights, np.int64(offset), thread_count()
+
+
+@lru_cache(maxsize=1024)
+def _pair_layout(
+    m: int, k: int, group: int, pitch: int, size: int, flip: int, fill: int
+) -> tuple[Any, np.ndarray]:
+    """Where ``m`` rows of ``k`` elements of ``size`` bytes lie; ``group`` and ``pitch`` count elements."""
+    layout, columns = _layout((m, 1, k), size, Window((1, 1), 1, (0, 0), (m, 1)), 1, True, 0, flip, fill)
+    return layout._replace(group=group * size, pitch=pitch * size), columns
 
 
 def _is_int8(low: int, high: int) -> bool:

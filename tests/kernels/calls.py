@@ -41,11 +41,13 @@ def make_calls(scale: int) -> dict[str, Call]:
             "_fill_panels": (
                 _fill_panels,
                 (
-                    codes(-128, 127, (3 * scale, 5, 6)),
-                    np.arange(4),
+                    codes(-128, 127, (3 * scale * 37 * 6,), np.int8),
+                    (222, 6, 1),
+                    6,
+                    True,
                     False,
-                    np.zeros((3 * scale, 256), np.uint8),
-                    _out((3 * scale, 5), np.int32),
+                    _out((3 * scale, 512), np.uint8),
+                    _out((3 * scale, 37), np.int32),
                 ),
             ),
             "rescale": (
