@@ -11,7 +11,13 @@ from hqsim.kernels.group_norm import group_normalize
 from hqsim.kernels.lut import gate
 from hqsim.kernels.panels import _fill_panels
 from hqsim.kernels.product import multiply_codes, multiply_sums
-from hqsim.kernels.rescale import add_rescaled, look_up, rescale, rescale_sums
+from hqsim.kernels.rescale import (
+    add_rescaled,
+    look_up,
+    multiply_rescaled,
+    rescale,
+    rescale_sums,
+)
 from hqsim.kernels.softmax import exponentials, softmax
 from hqsim.kernels.tile import CHUNK_BYTES, EIGHT, HAS_VNNI, PORTABLE
 from hqsim.kernels.transform import invert_lanes, invert_rows, quantize_lanes, quantize_rows
@@ -59,6 +65,18 @@ def make_calls(scale: int) -> dict[str, Call]:
                     _out((700 * scale,), np.int8),
                 ),
             ),
+            "multiply_rescaled": (
+                multiply_rescaled,
+                (
+                    codes(-200, 200, (90 * scale,)),
+                    9,
+                    codes(-200, 200, (80 * scale,)),
+                    *(8, 7),
+                    *ints(20000, 26),
+                    *limits,
+                    _out((70 * scale,), np.int16),
+                ),
+            ),
             "add_rescaled": (
                 add_rescaled,
                 (
@@ -83,7 +101,8 @@ def make_calls(scale: int) -> dict[str, Call]:
             "look_up": (
                 look_up,
                 (
-                    codes(-128, 127, (700 * scale,), np.int8),
+                    codes(-128, 127, (1100 * scale,), np.int8),
+                    *(11, 7),
                     np.int32(-128),
                     codes(-200, 200, (256,), np.int32),
                     _out((700 * scale,), np.int16),
