@@ -71,6 +71,26 @@ def rescale(x, multiplier, shift, offset, zero, low, high, codes):
     return share(_rescale, team_size(), arguments)
 
 
+@helper
+def _rescale_runs(worker, threads, x, multiplier, half, left, right, low, high, run, pitch, codes):
+    saturated = np.int64(0)
+    begin, end = part_of(worker, threads, x.shape[0])
+    while begin < end:
+        place, count = run_at(begin, end, run, pitch)
+        source, target = elements(x, begin, count), elements(codes, place, count)
+        saturated += rescale_lanes(source, multiplier, half, left, right, low, high, np.int64(0), target)
+        begin += count
+    return saturated
+
+
+@kernel
+def rescale_runs(x, multiplier, shift, low, high, run, pitch, codes):
+    """Write ``clamp(round_shift(x * multiplier, shift))`` to runs of ``codes``; return what saturated."""
+    right, left = max(shift, np.int64(0)), max(-shift, np.int64(0))
+    numbers = (multiplier, half_of(shift), left, right, low, high)
+    return share(_rescale_runs, team_size(), (x, *numbers, run, pitch, codes))
+
+
 def _plain_add(a, b, multiplier_a, multiplier_b, half, left, right, low, high, codes):
     total = a * np.int64(multiplier_a) + b * np.int64(multiplier_b)
     return plain_clamp(((total + half) << left) >> right, low, high, codes)

@@ -16,6 +16,7 @@ from hqsim.kernels.rescale import (
     look_up,
     multiply_rescaled,
     rescale,
+    rescale_runs,
     rescale_sums,
 )
 from hqsim.kernels.softmax import exponentials, softmax
@@ -63,6 +64,16 @@ def make_calls(scale: int) -> dict[str, Call]:
                     *ints(20000, 19, 900, 1),
                     *limits,
                     _out((700 * scale,), np.int8),
+                ),
+            ),
+            "rescale_runs": (
+                rescale_runs,
+                (
+                    codes(-300, 300, (70 * scale,)),
+                    *ints(20000, 19),
+                    *limits,
+                    *(7, 9),
+                    _out((90 * scale,), np.int8),
                 ),
             ),
             "multiply_rescaled": (

@@ -14,6 +14,7 @@ from hqsim.kernels.rescale import (
     look_up,
     multiply_rescaled,
     rescale,
+    rescale_runs,
     rescale_sums,
 )
 from tests import naive
@@ -224,6 +225,21 @@ def test_runs_are_looked_up(run: int, pitch: int) -> None:
     entries = [3 * int(code) for code in x[places]]
     assert codes.tolist() == [entry // 2 for entry in entries]
     assert odd == sum(entry % 2 for entry in entries)
+
+
+@pytest.mark.parametrize(("run", "pitch"), RUNS)
+@pytest.mark.parametrize("shift", [-2, 0, 17])
+def test_runs_are_written(run: int, pitch: int, shift: int) -> None:
+    """And nothing between them."""
+    x = np.random.default_rng(run).integers(*I16, 6 * run, endpoint=True).astype(np.int16)
+    codes, places = np.full(6 * pitch, 99, np.int16), places_of(run, pitch, 6)
+    numbers = (np.int64(value) for value in (20001, shift, *I16))
+    saturated = rescale_runs(x, *numbers, run, pitch, codes)
+    values = np.array([naive.shifted(int(code) * 20001, shift) for code in x], object)
+    expected, clipped = naive.clamp_all(values, *I16)
+    assert codes[places].tolist() == expected.tolist()
+    assert saturated == clipped
+    assert np.count_nonzero(np.delete(codes, places) != 99) == 0
 
 
 @pytest.mark.parametrize(("run", "pitch"), RUNS)
