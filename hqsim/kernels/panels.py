@@ -118,10 +118,12 @@ def in_place(codes: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
 
     Per axis. They are copied only if no order of the axes makes them contiguous.
     """
-    order = sorted(range(codes.ndim), key=lambda axis: -codes.strides[axis])
-    moved = np.ascontiguousarray(codes.transpose(order))
-    pitches = {axis: stride // codes.itemsize for axis, stride in zip(order, moved.strides, strict=True)}
-    return moved.reshape(-1), tuple(pitches[axis] for axis in range(codes.ndim))
+    axes = list(range(codes.ndim))
+    if not codes.flags.c_contiguous:
+        axes.sort(key=codes.strides.__getitem__, reverse=True)
+    moved = np.ascontiguousarray(codes.transpose(axes))
+    pitches = {axis: stride // codes.itemsize for axis, stride in zip(axes, moved.strides, strict=True)}
+    return moved.reshape(-1), tuple([pitches[axis] for axis in range(codes.ndim)])
 
 
 def pack_activation(columns: np.ndarray, form: int, low: int, high: int) -> Panels:

@@ -152,10 +152,10 @@ def multiply_pair(
     from hqsim.kernels.tile import EIGHT, fastest_form
 
     (low, high), (b_low, b_high) = ranges.tolist()
-    eight = fastest_form(eight_bits=True) == EIGHT
-    eight = eight and high - low <= 255 and _is_int8(b_low, b_high)
+    form = fastest_form(eight_bits=high - low <= 255 and _is_int8(b_low, b_high))
+    eight = form == EIGHT
     b = b.astype(np.int16) - np.int16(zero_points[1]) if zero_points[1] else b
-    panels = pack_activation(b, fastest_form(eight_bits=eight), b_low, b_high)
+    panels = pack_activation(b, form, b_low, b_high)
     flip, offset = 0, int(zero_points[0])
     if eight and a.dtype == np.int8:
         flip, offset = SHIFT, SHIFT + offset
