@@ -30,6 +30,12 @@ def as_it_lies(x: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
     return x, tuple(range(x.ndim))
 
 
+def as_they_lie(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, tuple[int, ...]]:
+    """Return :func:`as_it_lies` of ``a``, and ``b`` with its axes in the same order."""
+    moved, order = as_it_lies(a)
+    return moved, b if moved is a else b.transpose(CHANNELS_LAST), order
+
+
 def in_memory_order(x: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
     """Return ``x`` contiguous, channels last where it lies so, and the order of axes that undoes it."""
     moved, order = as_it_lies(x)
@@ -66,8 +72,8 @@ def paired_views(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """Return ``a [outer, middle, inner]``, ``b`` beside it, a new array, and that array in the view of ``a``.
 
-    ``b`` is ``[outer, 1, inner]``, ``[outer, middle, 1]`` or as large as ``a``. The new array of ``dtype``
-    has the shape and the memory layout of ``a`` (contiguous for ``[1, 1, w]`` beside channels last).
+    ``b`` is ``[outer, 1, inner]`` or ``[outer, middle, 1]``. The new array of ``dtype`` has the shape and the
+    memory layout of ``a`` (contiguous for ``[1, 1, w]`` beside channels last).
     """
     if is_channels_last(a):
         moved, other = a.transpose(CHANNELS_LAST), b.transpose(CHANNELS_LAST)
@@ -83,9 +89,7 @@ def paired_views(
         math.prod(a.shape[first:last]),
         math.prod(a.shape[last:]),
     )
-    if first == last:
-        shape = repeated = (1, a.size // a.shape[-1], a.shape[-1])
-    elif inner == 1:
+    if inner == 1:
         shape, repeated = (1, outer, middle), (1, outer, 1)
     else:
         shape, repeated = (outer, middle, inner), (outer, 1, inner)

@@ -9,7 +9,7 @@ import numpy as np
 
 from hqsim.numerics import shift_round_half_up
 from hqsim.ops.base import Operator, exact_clamp, scalar
-from hqsim.ops.layout import as_it_lies, paired_runs, paired_views
+from hqsim.ops.layout import as_they_lie, paired_runs, paired_views
 from hqsim.ops.rescale import rescale_arrays
 
 
@@ -38,10 +38,9 @@ class Product(Operator):
         if a.shape != b.shape:
             first, second, codes, flat = paired_views(a, b, output.dtype)
             return codes, int(multiply_broadcast(first, second, *factor, *limits, flat))
-        a, order = as_it_lies(a)
+        a, b, order = as_they_lie(a, b)
         codes = np.empty(a.shape, output.dtype)
-        sides = paired_runs(a, b.transpose(np.argsort(order)))
-        saturated = multiply_rescaled(*sides, *factor, *limits, codes.reshape(-1))
+        saturated = multiply_rescaled(*paired_runs(a, b), *factor, *limits, codes.reshape(-1))
         return codes.transpose(order), int(saturated)
 
     def exact(self, node, arrays, inputs, output):
