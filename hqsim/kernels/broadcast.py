@@ -5,31 +5,25 @@ from __future__ import annotations
 import numpy as np
 
 from hqsim.kernels.jit import helper, kernel
+from hqsim.kernels.lanes import elements
+from hqsim.kernels.rescale import add_run, half_of, multiply_lanes, rescale_lanes
 from hqsim.kernels.scalar import clamp, round_shift
 from hqsim.kernels.threads import part_of, share, team_size
 
 
 @helper
-def _add_broadcast(worker, threads, a, b, multiplier_a, multiplier_b, shift, low, high, codes):
+def _add_broadcast(worker, threads, a, b, multiplier_a, multiplier_b, half, left, right, low, high, codes):
     outer, middle, inner = a.shape
     saturated = np.int64(0)
     begin, end = part_of(worker, threads, outer * middle)
     for row in range(begin, end):
-        index, position = row // middle, row % middle
+        x, result = elements(a, row * inner, inner), elements(codes, row * inner, inner)
         if b.shape[2] == inner:
-            for i in range(inner):
-                total = a[index, position, i] * multiplier_a + b[index, 0, i] * multiplier_b
-                value = round_shift(total, shift)
-                code = clamp(value, low, high)
-                saturated += value != code
-                codes[index, position, i] = code
+            other = elements(b, row // middle * inner, inner)
+            saturated += add_run(x, other, multiplier_a, multiplier_b, half, left, right, low, high, result)
         else:
-            addend = b[index, position, 0] * multiplier_b
-            for i in range(inner):
-                value = round_shift(a[index, position, i] * multiplier_a + addend, shift)
-                code = clamp(value, low, high)
-                saturated += value != code
-                codes[index, position, i] = code
+            addend = b[row // middle, row % middle, 0] * multiplier_b + half
+            saturated += rescale_lanes(x, multiplier_a, addend, left, right, low, high, np.int64(0), result)
     return saturated
 
 
@@ -38,33 +32,26 @@ def add_broadcast(a, b, multiplier_a, multiplier_b, shift, low, high, codes):
     """Write ``clamp(round_shift(a * multiplier_a + b * multiplier_b, shift))``; return what saturated.
 
     ``a`` and ``codes`` are ``[outer, middle, inner]``, ``b`` is ``[outer, 1, inner]`` (the same for all of
-    ``middle``) or ``[outer, middle, 1]`` (the same for all of ``inner``).
+    ``middle``) or ``[outer, middle, 1]`` (the same for all of ``inner``). Everything fits 32 bits.
     """
-    return share(_add_broadcast, team_size(), (a, b, multiplier_a, multiplier_b, shift, low, high, codes))
+    right, left = max(shift, np.int64(0)), max(-shift, np.int64(0))
+    numbers = (multiplier_a, multiplier_b, half_of(shift), left, right, low, high)
+    return share(_add_broadcast, team_size(), (a, b, *numbers, codes))
 
 
 @helper
-def _multiply_broadcast(worker, threads, a, b, multiplier, shift, low, high, codes):
+def _multiply_broadcast(worker, threads, a, b, multiplier, half, left, right, low, high, codes):
     outer, middle, inner = a.shape
     saturated = np.int64(0)
     begin, end = part_of(worker, threads, outer * middle)
     for row in range(begin, end):
-        index, position = row // middle, row % middle
-        source = position if b.shape[1] == middle else 0
+        x, result = elements(a, row * inner, inner), elements(codes, row * inner, inner)
         if b.shape[2] == inner:
-            for i in range(inner):
-                product = np.int64(a[index, position, i]) * b[index, source, i]
-                value = round_shift(product * multiplier, shift)
-                code = clamp(value, low, high)
-                saturated += value != code
-                codes[index, position, i] = code
+            other = elements(b, row // middle * inner, inner)
+            saturated += multiply_lanes(x, other, multiplier, half, left, right, low, high, result)
         else:
-            factor = b[index, source, 0] * multiplier
-            for i in range(inner):
-                value = round_shift(a[index, position, i] * factor, shift)
-                code = clamp(value, low, high)
-                saturated += value != code
-                codes[index, position, i] = code
+            factor = b[row // middle, row % middle, 0] * multiplier
+            saturated += rescale_lanes(x, factor, half, left, right, low, high, np.int64(0), result)
     return saturated
 
 
@@ -72,10 +59,11 @@ def _multiply_broadcast(worker, threads, a, b, multiplier, shift, low, high, cod
 def multiply_broadcast(a, b, multiplier, shift, low, high, codes):
     """Write ``clamp(round_shift(a * b * multiplier, shift))``; return the number of saturated codes.
 
-    ``a`` and ``codes`` are ``[outer, middle, inner]``; ``b`` has that shape, or length 1 along ``middle`` or
-    along ``inner``.
+    ``a``, ``b`` and ``codes`` as in :func:`add_broadcast`; ``b * multiplier`` fits 32 bits.
     """
-    return share(_multiply_broadcast, team_size(), (a, b, multiplier, shift, low, high, codes))
+    right, left = max(shift, np.int64(0)), max(-shift, np.int64(0))
+    numbers = (multiplier, half_of(shift), left, right, low, high)
+    return share(_multiply_broadcast, team_size(), (a, b, *numbers, codes))
 
 
 @helper

@@ -12,10 +12,12 @@ from collections.abc import Callable
 from typing import Any
 
 import numba
+import numpy as np
 from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
+from numba.np.arrayobj import populate_array
 
 WORD, LANE, SIZE = ir.IntType(16), ir.IntType(32), ir.IntType(64)
 
@@ -54,6 +56,25 @@ class Step:
         value = self.builder.load(self._address(position, stored))
         value.align = 1
         return self._resize(value, element, dtype.signed)
+
+    def entries(self, position: int, index: ir.Value) -> ir.Value:
+        """Return the entries of an int32 table at ``index``, 32 bits, never negative."""
+        builder, lanes = self.builder, self.lanes
+        table, kind = builder.bitcast(self.values[position], LANE.as_pointer()), ir.VectorType(LANE, lanes)
+        if lanes == 1:
+            return builder.load(
+                builder.bitcast(
+                    builder.gep(table, [builder.extract_element(index, LANE(0))]), kind.as_pointer()
+                )
+            )
+        # llvmlite takes the address of a vector of indices for one address.
+        places = builder.gep(table, [builder.sext(index, ir.VectorType(SIZE, lanes))], source_etype=LANE)
+        places.type = ir.VectorType(ir.PointerType(), lanes)
+        mask = filled(ir.VectorType(ir.IntType(1), lanes), 1)
+        arguments = [places, LANE(4), mask, ir.Constant(kind, ir.Undefined)]
+        signature = ir.FunctionType(kind, [argument.type for argument in arguments])
+        name = f"llvm.masked.gather.v{lanes}i32.v{lanes}p0"
+        return builder.call(cgutils.get_or_insert_function(builder.module, signature, name), arguments)
 
     def scalar(self, position: int, element: ir.IntType) -> ir.Value:
         """Return an argument in every lane."""
@@ -99,7 +120,7 @@ class Step:
 def lane_loop(lanes: int, emit: Callable[[Step], Any], *kinds: types.Type) -> tuple[Any, Any]:
     """Return what an intrinsic must: the signature, and the code of a loop over ``emit``.
 
-    ``kinds`` are the arguments' types: 1-D arrays, all as long as the first one, and integers. The loop
+    ``kinds`` are the arguments' types: 1-D arrays as long as the first one, tables, and integers. The loop
     returns how many lanes were set in the masks that its steps returned (None: no mask), int64.
     """
 
@@ -134,3 +155,32 @@ def lane_loop(lanes: int, emit: Callable[[Step], Any], *kinds: types.Type) -> tu
 def lane_intrinsic(plain: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Make an intrinsic of a function that returns :func:`lane_loop`; ``plain`` without the compiler."""
     return lambda typed: plain if numba.config.DISABLE_JIT else intrinsic(typed)
+
+
+@lane_intrinsic(lambda x, begin, count: x.reshape(-1)[begin : begin + count])
+def elements(typing_context, x, begin, count):
+    """Return ``count`` elements of a contiguous array, 1-D, from element ``begin`` in memory on.
+
+    A slice counts a reference to its array, atomically: threads that slice the same array row by row wait for
+    each other. This one counts nothing; it must not outlive the array.
+    """
+    run = types.Array(x.dtype, 1, "C")
+
+    def generate(context, builder, signature, values):
+        source, result = (
+            context.make_array(x)(context, builder, values[0]),
+            context.make_array(run)(context, builder),
+        )
+        size = SIZE(x.dtype.bitwidth // 8)
+        data = builder.gep(source.data, [values[1]])
+        populate_array(result, data, [values[2]], [size], size, None)
+        return result._getvalue()
+
+    return run(x, types.intp, types.intp), generate
+
+
+@lane_intrinsic(lambda x: np.issubdtype(x.dtype, np.signedinteger))
+def is_signed(typing_context, x):
+    """Return whether the elements of an array have a sign."""
+    sign = ir.Constant(ir.IntType(1), int(x.dtype.signed))
+    return types.boolean(x), lambda context, builder, signature, values: sign

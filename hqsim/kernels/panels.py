@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hqsim.kernels.interleave import fill_steps
 from hqsim.kernels.jit import helper, kernel
 from hqsim.kernels.product import BYTES, NIBBLES, WORDS
 from hqsim.kernels.threads import part_of, share, team_size
 from hqsim.kernels.tile import COLUMNS, EIGHT
 
-NATURAL, SWAPPED = (0, 1, 2, 3), (0, 2, 1, 3)
-"""Order of four weights in 8-bit panels: for 8-bit rows, and for 16-bit rows (two shifts widen it)."""
+SWAPPED = (0, 2, 1, 3)
+"""Order of four weights in 8-bit panels for 16-bit rows (two shifts widen it); for 8-bit rows they follow."""
 
 
 @dataclass(frozen=True)
@@ -66,39 +67,72 @@ def pack_panels(weight: np.ndarray, form: int) -> Panels:
 
 
 @helper
-def _fill_columns(worker, threads, columns, order, wide, data, sums):
-    groups, outputs, reduction = columns.shape
-    steps = (reduction + 3) // 4
-    begin, end = part_of(worker, threads, groups * outputs)
-    for unit in range(begin, end):
-        group, output = unit // outputs, unit % outputs
-        tile, lane = output // 32, output % 32
-        bytes_of, words = data[group], data[group].view(np.int16)
-        total = np.int64(0)
-        for k in range(reduction):
-            code = columns[group, output, k]
-            total += code
+def _fill_rest(memory, start, column, row, first, codes, swapped, wide, data, goal, sums):
+    """Add one by one what whole steps of 32 columns leave of ``codes`` a column, from code ``first`` on."""
+    words = data.view(np.int16)
+    for lane in range(sums.shape[0]):
+        for k in range(first, codes):
+            code = np.int64(memory[start + lane * column + k * row])
+            sums[lane] += np.int32(code)
             step, place = k // 4, k % 4
             if wide:
-                words[((tile * steps + step) * 2 + place // 2) * 64 + lane * 2 + place % 2] = code
+                words[goal // 2 + (step * 2 + place // 2) * 64 + lane * 2 + place % 2] = np.int16(code)
             else:
-                bytes_of[(tile * steps + step) * 128 + lane * 4 + order[place]] = np.uint8(code & 255)
-        sums[group, output] = total
+                place = 3 - place if swapped and place % 3 != 0 else place
+                data[goal + step * 128 + lane * 4 + place] = np.uint8(code & 255)
+
+
+@helper
+def _fill_columns(worker, threads, memory, pitches, codes, swapped, wide, data, sums):
+    groups, outputs = sums.shape
+    tiles, steps = (outputs + 31) // 32, (codes + 3) // 4
+    step_bytes = 256 if wide else 128
+    begin, end = part_of(worker, threads, groups * tiles)
+    for unit in range(begin, end):
+        group, tile = unit // tiles, unit % tiles
+        goal, first = tile * steps * step_bytes, tile * 32
+        totals = sums[group, first : min(first + 32, outputs)]
+        start, column, row = group * pitches[0] + first * pitches[1], pitches[1], pitches[2]
+        done = np.int64(0)
+        totals[:] = 0
+        if totals.shape[0] == 32:
+            done = fill_steps(
+                memory, start, column, row, codes // 4, swapped, wide, data[group], goal, totals
+            )
+        data[group, goal + done * step_bytes : goal + steps * step_bytes] = 0
+        _fill_rest(memory, start, column, row, done * 4, codes, swapped, wide, data[group], goal, totals)
 
 
 @kernel
-def _fill_panels(columns, order, wide, data, sums):
-    """Pack ``columns`` int16 ``[groups, outputs, k]`` into zeroed ``data`` uint8; sum them."""
-    share(_fill_columns, team_size(), (columns, order, wide, data, sums))
+def _fill_panels(memory, pitches, codes, swapped, wide, data, sums):
+    """Pack columns of ``codes`` codes each into ``data`` uint8 ``[groups, bytes]``; sum them.
+
+    ``memory [n]`` holds the codes; ``pitches``: its elements from group to group, from column to column, from
+    code to code; ``sums`` int32 ``[groups, columns]``.
+    """
+    share(_fill_columns, team_size(), (memory, pitches, codes, swapped, wide, data, sums))
+
+
+def in_place(codes: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]]:
+    """Return ``codes`` in the order in which they lie, 1-D, and how many lie from neighbour to neighbour.
+
+    Per axis. They are copied only if no order of the axes makes them contiguous.
+    """
+    axes = list(range(codes.ndim))
+    if not codes.flags.c_contiguous:
+        axes.sort(key=codes.strides.__getitem__, reverse=True)
+    moved = np.ascontiguousarray(codes.transpose(axes))
+    pitches = {axis: stride // codes.itemsize for axis, stride in zip(axes, moved.strides, strict=True)}
+    return moved.reshape(-1), tuple([pitches[axis] for axis in range(codes.ndim)])
 
 
 def pack_activation(columns: np.ndarray, form: int, low: int, high: int) -> Panels:
-    """Pack activation codes ``[groups, outputs, k]`` in [low, high] as the columns of a product."""
+    """Pack activation codes ``[groups, outputs, k]`` of 8 or 16 bits, in [low, high], where they lie."""
     groups, outputs, reduction = columns.shape
     wide = low < -128 or high > 127
     steps = -(-reduction // 4)
-    data = np.zeros((groups, -(-outputs // COLUMNS) * steps * COLUMNS * (8 if wide else 4)), np.uint8)
+    data = np.empty((groups, -(-outputs // COLUMNS) * steps * COLUMNS * (8 if wide else 4)), np.uint8)
     sums = np.empty((groups, outputs), np.int32)
-    order = np.array(NATURAL if form == EIGHT else SWAPPED)
-    _fill_panels(np.ascontiguousarray(columns, np.int16), order, wide, data, sums)
+    memory, pitches = in_place(columns)
+    _fill_panels(memory, pitches, reduction, form != EIGHT, wide, data, sums)
     return Panels(data, sums, form, WORDS if wide else BYTES, max(-low, high))

@@ -28,6 +28,16 @@ def part_of(worker, threads, units):
     return worker * units // threads, (worker + 1) * units // threads
 
 
+@helper
+def run_at(begin, end, run, pitch):
+    """Return where element ``begin`` lies, and how many elements before ``end`` follow it there.
+
+    Elements lie in runs of ``run``, from one to the next ``pitch``.
+    """
+    column = begin % run
+    return begin // run * pitch + column, min(run - column, end - begin)
+
+
 def _field(builder, shared, position):
     return cgutils.gep_inbounds(builder, shared, 0, position)
 

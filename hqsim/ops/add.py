@@ -8,7 +8,7 @@ import numpy as np
 
 from hqsim.numerics import round_half_up, shift_round_half_up
 from hqsim.ops.base import Operator, exact_clamp, scalar
-from hqsim.ops.layout import paired_views
+from hqsim.ops.layout import as_they_lie, paired_views
 
 
 def weighted_sum_arrays(ratio_a: float, ratio_b: float, bits: int = 15) -> dict[str, np.ndarray]:
@@ -34,12 +34,14 @@ def weighted_sum_integer(a, b, arrays, output):
         np.int64(output.low),
         np.int64(output.high),
     )
-    first, second, codes, flat = paired_views(a, b, output.dtype)
-    if a.shape == b.shape:
-        saturated = add_rescaled(first.reshape(-1), second.reshape(-1), *parameters, flat.reshape(-1))
-    else:
-        saturated = add_broadcast(first, second, *parameters, flat)
-    return codes, int(saturated)
+    if a.shape != b.shape:
+        first, second, codes, flat = paired_views(a, b, output.dtype)
+        return codes, int(add_broadcast(first, second, *parameters, flat))
+    a, b, order = as_they_lie(a, b)
+    codes = np.empty(a.shape, output.dtype)
+    sides = (np.ascontiguousarray(side).reshape(-1) for side in (a, b))
+    saturated = add_rescaled(*sides, *parameters, codes.reshape(-1))
+    return codes.transpose(order), int(saturated)
 
 
 def weighted_sum_exact(a, b, arrays, output):

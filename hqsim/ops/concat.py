@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -9,7 +10,7 @@ import numpy as np
 from hqsim.numerics import Format
 from hqsim.ops.base import Operator
 from hqsim.ops.layout import CHANNELS_FIRST, CHANNELS_LAST, is_channels_last
-from hqsim.ops.rescale import rescale_arrays, rescale_exact, rescale_integer
+from hqsim.ops.rescale import rescale_arrays, rescale_exact
 
 
 class Concat(Operator):
@@ -41,20 +42,28 @@ class Concat(Operator):
         return rescale_arrays(scales / preparation.output(node).scale, node.name)
 
     def integer(self, node, arrays, inputs, output: Format):
-        """Kernel ``rescale`` per side."""
-        return self._join(node, arrays, inputs, output, rescale_integer)
+        """Kernel ``rescale_runs``, each side straight into its place."""
+        from hqsim.kernels.rescale import rescale_runs
+
+        axis, order = node.attributes["axis"], tuple(range(inputs[0].ndim))
+        views = inputs
+        if all(is_channels_last(x) for x in inputs):
+            views, order = [x.transpose(CHANNELS_LAST) for x in inputs], CHANNELS_FIRST
+            axis = CHANNELS_LAST.index(axis)
+        outer, inner = (math.prod(lengths) for lengths in (views[0].shape[:axis], views[0].shape[axis + 1 :]))
+        lengths = [x.shape[axis] for x in views]
+        joined = np.empty((*views[0].shape[:axis], sum(lengths), *views[0].shape[axis + 1 :]), output.dtype)
+        codes, pitch, done, saturated = joined.reshape(-1), joined.size // outer, 0, 0
+        limits = np.int64(output.low), np.int64(output.high)
+        for x, multiplier, shift in zip(views, arrays["multiplier"], arrays["shift"], strict=True):
+            flat, run = np.ascontiguousarray(x).reshape(-1), x.shape[axis] * inner
+            saturated += int(rescale_runs(flat, multiplier, shift, *limits, run, pitch, codes[done:]))
+            done += run
+        return joined.transpose(order), saturated
 
     def exact(self, node, arrays, inputs, output: Format):
         """Plain int64 per side."""
-        return self._join(node, arrays, inputs, output, rescale_exact)
-
-    def _join(self, node, arrays, inputs, output, rescale):
         sides = zip(inputs, arrays["multiplier"], arrays["shift"], strict=True)
-        parts = [rescale(x, multiplier, shift, output) for x, multiplier, shift in sides]
-        saturated = sum(count for _, count in parts)
-        axis, codes = node.attributes["axis"], [part for part, _ in parts]
-        if all(is_channels_last(part) for part in codes):
-            views = [part.transpose(CHANNELS_LAST) for part in codes]
-            joined = np.concatenate(views, axis=CHANNELS_LAST.index(axis))
-            return joined.transpose(CHANNELS_FIRST), saturated
-        return np.concatenate(codes, axis=axis), saturated
+        parts = [rescale_exact(x, multiplier, shift, output) for x, multiplier, shift in sides]
+        codes = np.concatenate([part for part, _ in parts], axis=node.attributes["axis"])
+        return codes, sum(count for _, count in parts)

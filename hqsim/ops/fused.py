@@ -22,7 +22,7 @@ import numpy as np
 
 from hqsim.graph import Node
 from hqsim.numerics import Format, Transform
-from hqsim.ops.layer_layout import SHIFT, LayerCall, ParityCall, Window, layer_call, row_layout
+from hqsim.ops.layer_layout import SHIFT, LayerCall, ParityCall, Window, layer_call, pair_layout, row_layout
 from hqsim.ops.quantize import signs_of
 from hqsim.ops.realisation import inverse_of
 
@@ -167,17 +167,18 @@ def multiply_pair(
     from hqsim.kernels.tile import EIGHT, fastest_form
 
     (low, high), (b_low, b_high) = ranges.tolist()
-    eight = fastest_form(eight_bits=True) == EIGHT
-    eight = eight and high - low <= 255 and _is_int8(b_low, b_high)
+    form = fastest_form(eight_bits=high - low <= 255 and _is_int8(b_low, b_high))
+    eight = form == EIGHT
     b = b.astype(np.int16) - np.int16(zero_points[1]) if zero_points[1] else b
-    panels = pack_activation(b, fastest_form(eight_bits=eight), b_low, b_high)
-    count, m, _ = a.shape
-    rows, offset = _plain_rows(a[:, :, None, :], eight, int(zero_points[0]))
-    window = Window((1, 1), 1, (0, 0), (m, 1))
-    flip = SHIFT if rows.dtype == np.int8 else 0
-    layout, columns = row_layout(rows.shape[1:], rows.itemsize, window, flip=flip, one_per_image=count > 1)
-    product = _product(rows, layout, columns, panels, offset)
-    return _finish(product, _NO_HALVES, rescale, output, (count, 1), window.output)
+    panels = pack_activation(b, form, b_low, b_high)
+    flip, offset = 0, int(zero_points[0])
+    if eight and a.dtype == np.int8:
+        flip, offset = SHIFT, SHIFT + offset
+    elif not eight or a.dtype != np.uint8:
+        a, offset = _plain_rows(a, eight, offset)
+        flip = SHIFT if a.dtype == np.int8 else 0
+    product = _pair_product(a, panels, flip, offset)
+    return _finish(product, _NO_HALVES, rescale, output, (len(a), 1), (a.shape[1], 1))
 
 
 def pack_segment(weight: np.ndarray, groups: int = 1) -> Panels:
@@ -219,13 +220,20 @@ def pair_sums(a: np.ndarray, b: np.ndarray, ranges: np.ndarray) -> np.ndarray:
         lower[1] = 0, 255
         return (pair_sums(a, b >> 8, upper) << 8) + pair_sums(a, b & 255, lower)
     panels = pack_activation(b, fastest_form(eight_bits=False), *ranges[1].tolist())
-    rows = np.ascontiguousarray(a, np.int16)[:, :, None, :]
-    window = Window((1, 1), 1, (0, 0), (a.shape[1], 1))
-    layout, columns = row_layout(rows.shape[1:], 2, window, one_per_image=len(a) > 1)
     sums = np.empty((*a.shape[:2], b.shape[1]), np.int64)
-    product = _product(rows, layout, columns, panels, 0)
-    multiply_sums(*product, _piece_bytes(reaches[0] * reaches[1]), sums)
+    multiply_sums(*_pair_product(a, panels, 0, 0), _piece_bytes(reaches[0] * reaches[1]), sums)
     return sums
+
+
+def _pair_product(a: np.ndarray, panels: Panels, flip: int, offset: int) -> Any:
+    """The arguments that the product kernels share for ``a [count, m, k]``, rows read where they lie."""
+    from hqsim.kernels.panels import in_place
+
+    memory, (group, pitch, step) = in_place(a)
+    if step != 1:
+        memory, (group, pitch, _) = in_place(np.ascontiguousarray(a))
+    layout, columns = pair_layout(*a.shape[1:], group, pitch, a.itemsize, flip)
+    return _product(memory, layout, columns, panels, offset)
 
 
 def _is_int8(low: int, high: int) -> bool:

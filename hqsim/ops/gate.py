@@ -14,7 +14,7 @@ import numpy as np
 
 from hqsim.numerics import dyadic, round_half_up, shift_round_half_up
 from hqsim.ops.base import Operator, exact_clamp, scalar
-from hqsim.ops.layout import in_memory_order
+from hqsim.ops.layout import as_it_lies, in_runs
 
 TABLE_BITS = 20
 FULL_TABLE_BITS = 12
@@ -85,10 +85,10 @@ class Gate(Operator):
         from hqsim.kernels.rescale import look_up
 
         entries = (arrays if "entries" in arrays else self.pack(node, arrays))["entries"]
-        x, order = in_memory_order(inputs[0])
+        x, order = as_it_lies(inputs[0])
         codes = np.empty(x.shape, output.dtype)
         first = np.int32(-(len(entries) // 2))
-        saturated = look_up(x.reshape(-1), first, entries, codes.reshape(-1))
+        saturated = look_up(*in_runs(x), first, entries, codes.reshape(-1))
         return codes.transpose(order), int(saturated)
 
     def exact(self, node, arrays, inputs, output):

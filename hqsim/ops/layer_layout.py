@@ -105,22 +105,22 @@ def distinct_windows(window: Window, blocks: int, size: int) -> tuple[np.ndarray
 
 @lru_cache(maxsize=1024)
 def row_layout(
-    shape: tuple[int, int, int],
-    itemsize: int,
-    window: Window,
-    *,
-    flip: int = 0,
-    groups: int = 1,
-    one_per_image: bool = False,
+    shape: tuple[int, int, int], itemsize: int, window: Window, *, flip: int = 0, groups: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where rows of ``[h, w, c]`` elements of ``itemsize`` bytes lie; the input column of each output column.
-
-    ``one_per_image``: every image has panels of its own.
-    """
+    """Where rows of ``[h, w, c]`` elements of ``itemsize`` bytes lie; the input column of each output column."""
     rows = _rows(shape, itemsize, window, groups)._replace(flip=flip)
-    if one_per_image:
-        rows = rows._replace(group=shape[0] * shape[1] * rows.pitch)
     return np.array(rows), np.arange(window.output[1]) * window.stride
+
+
+@lru_cache(maxsize=1024)
+def pair_layout(
+    m: int, k: int, group: int, pitch: int, itemsize: int, flip: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Where ``m`` rows of ``k`` elements of ``itemsize`` bytes lie; ``group`` and ``pitch`` count elements."""
+    rows = _rows((m, 1, k), itemsize, Window((1, 1), 1, (0, 0), (m, 1)))
+    return np.array(rows._replace(group=group * itemsize, pitch=pitch * itemsize, flip=flip)), np.zeros(
+        1, int
+    )
 
 
 def _rows(shape: tuple[int, int, int], itemsize: int, window: Window, groups: int = 1) -> Rows:

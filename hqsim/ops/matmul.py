@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 
 from hqsim.numerics import AccumulatorBound, signed_bits
 from hqsim.ops.fused import Rescale, multiply_pair, pair_sums
 from hqsim.ops.multiply import Multiply
 from hqsim.ops.realisation import multiplier_range
+
+
+@lru_cache(maxsize=1024)
+def _repeated(columns: int, multiplier: int, bias: int, bias_bits: int, shift: int) -> Rescale:
+    """Return the same rescale for every column."""
+    factor = np.full(columns, multiplier, np.int32)
+    return Rescale(factor, np.full(columns, bias), np.int64(bias_bits), np.full(columns, shift))
 
 
 class Matmul(Multiply):
@@ -49,10 +58,8 @@ class Matmul(Multiply):
         """Kernel ``multiply_codes``, one product per sample and head."""
         a, b = self._rows(node, inputs)
         columns = b.shape[1]
-        factor, bias, shift = (
-            np.full(columns, arrays[name].item()) for name in ("multiplier", "bias", "shift")
-        )
-        rescale = Rescale(factor.astype(np.int32), bias, arrays["bias_bits"][0], shift)
+        numbers = (arrays[name].item() for name in ("multiplier", "bias", "bias_bits", "shift"))
+        rescale = _repeated(columns, *numbers)
         found = multiply_pair(a, b, arrays["operand_range"], arrays["zero_points"], rescale, output)
         return found.reshaped(found.codes.reshape(*inputs[0].shape[:-1], columns))
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from hqsim.numerics import shift_round_half_up
 from hqsim.ops.base import Operator, exact_clamp, scalar
-from hqsim.ops.layout import paired_views
+from hqsim.ops.layout import as_they_lie, paired_runs, paired_views
 from hqsim.ops.rescale import rescale_arrays
 
 
@@ -28,20 +28,20 @@ class Product(Operator):
         return rescale_arrays(np.array([a.scale * b.scale / preparation.output(node).scale]), node.name)
 
     def integer(self, node, arrays, inputs, output):
-        """Kernel ``multiply_broadcast``."""
+        """Kernel ``multiply_rescaled``, or ``multiply_broadcast`` where the second one is repeated."""
         from hqsim.kernels.broadcast import multiply_broadcast
+        from hqsim.kernels.rescale import multiply_rescaled
 
-        a, b, codes, flat = paired_views(inputs[0], inputs[1], output.dtype)
-        saturated = multiply_broadcast(
-            a,
-            b,
-            scalar(arrays["multiplier"]),
-            scalar(arrays["shift"]),
-            np.int64(output.low),
-            np.int64(output.high),
-            flat,
-        )
-        return codes, int(saturated)
+        a, b = inputs
+        factor = scalar(arrays["multiplier"]), scalar(arrays["shift"])
+        limits = np.int64(output.low), np.int64(output.high)
+        if a.shape != b.shape:
+            first, second, codes, flat = paired_views(a, b, output.dtype)
+            return codes, int(multiply_broadcast(first, second, *factor, *limits, flat))
+        a, b, order = as_they_lie(a, b)
+        codes = np.empty(a.shape, output.dtype)
+        saturated = multiply_rescaled(*paired_runs(a, b), *factor, *limits, codes.reshape(-1))
+        return codes.transpose(order), int(saturated)
 
     def exact(self, node, arrays, inputs, output):
         """Plain int64 with numpy broadcasting."""

@@ -12,7 +12,14 @@ from hqsim.kernels.halves import join_taps
 from hqsim.kernels.lut import gate
 from hqsim.kernels.panels import _fill_panels
 from hqsim.kernels.product import multiply_codes, multiply_sums
-from hqsim.kernels.rescale import add_rescaled, look_up, rescale, rescale_sums
+from hqsim.kernels.rescale import (
+    add_rescaled,
+    look_up,
+    multiply_rescaled,
+    rescale,
+    rescale_runs,
+    rescale_sums,
+)
 from hqsim.kernels.softmax import exponentials, softmax
 from hqsim.kernels.tile import CHUNK_BYTES, EIGHT, HAS_VNNI, PORTABLE
 from hqsim.kernels.transform import invert_lanes, invert_rows, quantize_lanes, quantize_rows
@@ -42,11 +49,13 @@ def make_calls(scale: int) -> dict[str, Call]:
             "_fill_panels": (
                 _fill_panels,
                 (
-                    codes(-128, 127, (3 * scale, 5, 6)),
-                    np.arange(4),
+                    codes(-128, 127, (3 * scale * 37 * 6,), np.int8),
+                    (222, 6, 1),
+                    6,
+                    True,
                     False,
-                    np.zeros((3 * scale, 256), np.uint8),
-                    _out((3 * scale, 5), np.int32),
+                    _out((3 * scale, 512), np.uint8),
+                    _out((3 * scale, 37), np.int32),
                 ),
             ),
             "rescale": (
@@ -56,6 +65,28 @@ def make_calls(scale: int) -> dict[str, Call]:
                     *ints(20000, 19, 900, 1),
                     *limits,
                     _out((700 * scale,), np.int8),
+                ),
+            ),
+            "rescale_runs": (
+                rescale_runs,
+                (
+                    codes(-300, 300, (70 * scale,)),
+                    *ints(20000, 19),
+                    *limits,
+                    *(7, 9),
+                    _out((90 * scale,), np.int8),
+                ),
+            ),
+            "multiply_rescaled": (
+                multiply_rescaled,
+                (
+                    codes(-200, 200, (90 * scale,)),
+                    9,
+                    codes(-200, 200, (80 * scale,)),
+                    *(8, 7),
+                    *ints(20000, 26),
+                    *limits,
+                    _out((70 * scale,), np.int16),
                 ),
             ),
             "add_rescaled": (
@@ -82,7 +113,8 @@ def make_calls(scale: int) -> dict[str, Call]:
             "look_up": (
                 look_up,
                 (
-                    codes(-128, 127, (700 * scale,), np.int8),
+                    codes(-128, 127, (1100 * scale,), np.int8),
+                    *(11, 7),
                     np.int32(-128),
                     codes(-200, 200, (256,), np.int32),
                     _out((700 * scale,), np.int16),

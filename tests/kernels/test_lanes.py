@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from hqsim.kernels.group_norm import _add_moments, normalize_row
-from hqsim.kernels.lanes import LANE, SIZE, filled, lane_intrinsic, lane_loop
-from hqsim.kernels.rescale import _add_lanes, _add_wide_lanes, rescale_lanes
+from hqsim.kernels.lanes import LANE, SIZE, elements, filled, is_signed, lane_intrinsic, lane_loop
+from hqsim.kernels.rescale import _add_lanes, _add_wide, _look_up_lanes, add_run, rescale_lanes
 from hqsim.kernels.transform import _butterfly, _centre, _finish, _two_butterflies
 from tests import naive
 
@@ -76,7 +76,27 @@ def run_add(a, b, multiplier_a, multiplier_b, half, left, right, low, high, code
 
 @numba.njit
 def run_wide_add(a, b, multiplier_a, multiplier_b, half, left, right, low, high, codes):
-    return _add_wide_lanes(a, b, multiplier_a, multiplier_b, half, left, right, low, high, codes)
+    return _add_wide(a, b, multiplier_a, multiplier_b, half, left, right, low, high, codes)
+
+
+@numba.njit
+def run_any_add(a, b, multiplier_a, multiplier_b, half, left, right, low, high, codes):
+    return add_run(a, b, multiplier_a, multiplier_b, half, left, right, low, high, codes)
+
+
+@numba.njit
+def run_elements(x, begin, count):
+    elements(x, begin, count)[:] += 1
+
+
+@numba.njit
+def run_is_signed(x):
+    return is_signed(x)
+
+
+@numba.njit
+def run_entries(x, first, table, codes):
+    return _look_up_lanes(x, first, table, codes)
 
 
 @numba.njit
@@ -239,6 +259,55 @@ def test_butterflies_in_place(dtype: Any, length: int) -> None:
     assert upper.tolist() == (2 * a + 2 * b).tolist()
     assert lower.tolist() == (2 * a - 2 * b).tolist()
     assert outside(first) | outside(second) == {99}
+
+
+@pytest.mark.parametrize(
+    "types", [(np.int16, np.int16), (np.uint16, np.int16), (np.int16, np.int32), (np.uint8, np.int8)]
+)
+@pytest.mark.parametrize("factors", [(32767, 32767), (-32767, 32767), (32768, -3), (-32767, -32767)])
+@pytest.mark.parametrize(("left", "right"), [(0, 0), (0, 16), (0, 17), (2, 0)])
+def test_a_sum_is_exact_in_as_few_bits_as_it_needs(types: Any, factors: Any, left: int, right: int) -> None:
+    """The ends of both types meet: 16-bit codes by factors of 15 bits come within 2**16 of 32 bits."""
+    a, b = (random(dtype, 37, seed) for seed, dtype in enumerate(types))
+    a[3:5], b[3:5] = (
+        [np.iinfo(a.dtype).max, np.iinfo(a.dtype).min],
+        [np.iinfo(b.dtype).min, np.iinfo(b.dtype).max],
+    )
+    half = (1 << right) >> 1
+    whole, codes = room(np.int32, 37)
+    saturated = run_any_add(a, b, *ints(*factors, half, left, right, -(2**30), 2**30), codes)
+    totals = [int(p) * factors[0] + int(q) * factors[1] for p, q in zip(a, b, strict=True)]
+    values = np.array([naive.shifted(total * 2**left, right) for total in totals], object)
+    expected, clipped = naive.clamp_all(values, -(2**30), 2**30)
+    assert codes.tolist() == expected.tolist()
+    assert saturated == clipped
+    assert outside(whole) == {99}
+
+
+@pytest.mark.parametrize("length", LENGTHS)
+@pytest.mark.parametrize("dtype", [*NARROW, np.int32])
+def test_entries_of_a_table(dtype: Any, length: int) -> None:
+    """From the lowest code on; odd entries are counted."""
+    x = random(np.int16 if dtype == np.int32 else dtype, length).astype(dtype)
+    first = int(np.iinfo(np.int16 if dtype == np.int32 else dtype).min)
+    table = np.random.default_rng(1).integers(-(2**16), 2**16, 2**16).astype(np.int32)
+    whole, codes = room(np.int16, length)
+    odd = run_entries(x, np.int32(first), table, codes)
+    entries = [int(table[int(code) - first]) for code in x]
+    assert codes.tolist() == [entry // 2 for entry in entries]
+    assert odd == sum(entry % 2 for entry in entries)
+    assert outside(whole) == {99}
+
+
+def test_elements_are_those_in_memory_and_not_a_copy() -> None:
+    x = np.arange(24, dtype=np.int16).reshape(2, 3, 4)
+    run_elements(x, 5, 9)
+    assert x.reshape(-1).tolist() == [*range(5), *range(6, 15), *range(14, 24)]
+
+
+@pytest.mark.parametrize("dtype", [*NARROW, np.int32, np.int64])
+def test_signs(dtype: Any) -> None:
+    assert run_is_signed(np.zeros(1, dtype)) == (np.iinfo(dtype).min < 0)
 
 
 @pytest.mark.parametrize("length", LENGTHS)

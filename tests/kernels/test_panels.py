@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from hqsim.kernels.panels import pack_activation, pack_panels, padded_channels
+from hqsim.kernels.panels import in_place, pack_activation, pack_panels, padded_channels
 from hqsim.kernels.product import BYTES, NIBBLES, WORDS
 from hqsim.kernels.tile import COLUMNS, EIGHT, PORTABLE, SIXTEEN
 
@@ -68,25 +68,68 @@ def test_the_storage_follows_the_weights(reach: tuple[int, int], storage: int) -
     assert pack_panels(random_weights(*reach, (1, 2, 1, 4)), PORTABLE).storage == storage
 
 
-@pytest.mark.parametrize("form", [EIGHT, SIXTEEN, PORTABLE])
-@pytest.mark.parametrize("reach", [(-8, 7), (-128, 127), (-32768, 32767)])
-@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 33, 5), (3, 64, 8)])
+LAYOUTS = {
+    "as it is": (0, 1, 2),
+    "columns side by side": (0, 2, 1),
+    "groups interleaved": (1, 0, 2),
+    "odd": (2, 1, 0),
+}
+"""Axes (groups, columns, k) from the outermost in memory to the innermost."""
+
+
+def lying(codes: np.ndarray, layout: str) -> np.ndarray:
+    """The same array with its axes in another order in memory."""
+    order = LAYOUTS[layout]
+    return np.ascontiguousarray(codes.transpose(order)).transpose(np.argsort(order))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_codes_in_any_order_of_axes_are_read_in_place(layout: str) -> None:
+    codes = lying(np.arange(2 * 3 * 4, dtype=np.int16).reshape(2, 3, 4), layout)
+    memory, pitches = in_place(codes)
+    assert np.shares_memory(memory, codes)
+    for index in np.ndindex(codes.shape):
+        assert memory[np.dot(index, pitches)] == codes[index]
+
+
+@pytest.mark.parametrize("codes", [np.arange(24)[::2].reshape(3, 4), np.broadcast_to(np.arange(4), (3, 4))])
+def test_codes_with_gaps_are_copied(codes: np.ndarray) -> None:
+    memory, pitches = in_place(codes)
+    for index in np.ndindex(codes.shape):
+        assert memory[np.dot(index, pitches)] == codes[index]
+
+
+CODES = [
+    ((-8, 7), np.int8),
+    ((-128, 127), np.int8),
+    ((-128, 127), np.int16),
+    ((0, 127), np.uint8),
+    ((0, 255), np.uint8),
+    ((-32768, 32767), np.int16),
+]
+PACKED = [(form, *codes) for form in (SIXTEEN, PORTABLE) for codes in CODES]
+PACKED += [(EIGHT, *codes) for codes in CODES[:4]]
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+@pytest.mark.parametrize(("form", "reach", "dtype"), PACKED)
+@pytest.mark.parametrize("shape", [(1, 1, 1), (2, 33, 5), (3, 64, 8), (2, 70, 39)])
 def test_an_activation_is_packed_like_weights(
-    shape: tuple[int, ...], reach: tuple[int, int], form: int
+    shape: tuple[int, ...], form: int, reach: tuple[int, int], dtype: type, layout: str
 ) -> None:
-    if form == EIGHT and reach[0] < -128:
-        reach = (0, 127)
+    storage = WORDS if reach[0] < -128 or reach[1] > 127 else BYTES
     columns = random_weights(*reach, shape)
     columns[0, 0, 0] = reach[0]
-    panels = pack_activation(columns.astype(np.int16), form, *reach)
+    panels = pack_activation(lying(columns.astype(dtype), layout), form, *reach)
     groups, outputs, reduction = shape
-    steps = -(-reduction // 4)
-    assert panels.storage == (WORDS if reach[0] < -128 else BYTES)
+    steps, tiles = -(-reduction // 4), -(-outputs // COLUMNS)
+    assert panels.storage == storage
+    assert panels.data.nbytes == groups * tiles * steps * BYTES_OF[storage]
     assert panels.largest >= np.abs(columns).max()
     assert np.array_equal(panels.sums, columns.sum(axis=2))
-    padded = np.zeros((groups, -(-outputs // COLUMNS) * COLUMNS, steps * 4), np.int64)
+    padded = np.zeros((groups, tiles * COLUMNS, steps * 4), np.int64)
     padded[:, :outputs, :reduction] = columns
-    flat = padded.reshape(groups, -1, COLUMNS, steps, 4)
-    for group, tile, step in np.ndindex(groups, flat.shape[1], steps):
+    flat = padded.reshape(groups, tiles, COLUMNS, steps, 4)
+    for group, tile, step in np.ndindex(groups, tiles, steps):
         found = read(panels.data[group], form, panels.storage, tile, steps, step)
         assert np.array_equal(found, flat[group, tile, :, step].T)

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from hqsim.kernels.rescale import add_rescaled, look_up, rescale, rescale_sums
+from hqsim.kernels.rescale import (
+    add_rescaled,
+    look_up,
+    multiply_rescaled,
+    rescale,
+    rescale_runs,
+    rescale_sums,
+)
 from tests import naive
 
 I8, I16, I24 = (-128, 127), (-32768, 32767), (-(2**23), 2**23 - 1)
@@ -187,7 +194,7 @@ def test_every_code_finds_its_entry(bits: int, dtype: type) -> None:
     results = (x.astype(np.int64) ** 2 - 5).clip(-(2**15), 1000)
     clamped = results == 1000
     codes = np.full(x.shape, 99, np.int16)
-    saturated = look_up(x, np.int32(low), (2 * results + clamped).astype(np.int32), codes)
+    saturated = look_up(x, len(x), len(x), np.int32(low), (2 * results + clamped).astype(np.int32), codes)
     assert codes.tolist() == results.tolist()
     assert saturated == clamped.sum()
 
@@ -195,5 +202,64 @@ def test_every_code_finds_its_entry(bits: int, dtype: type) -> None:
 def test_unsigned_codes_and_more_than_one_piece() -> None:
     x = np.tile(np.array([0, 3, 2], np.int16), 4097)
     codes = np.empty(x.shape, np.int16)
-    assert look_up(x, np.int32(0), np.array([-20, 40, 61, 80], np.int32), codes) == 4097
+    table = np.array([-20, 40, 61, 80], np.int32)
+    assert look_up(x, len(x), len(x), np.int32(0), table, codes) == 4097
     assert codes.tolist() == [-10, 40, 30] * 4097
+
+
+RUNS = [(1, 1), (1, 3), (5, 7), (16, 16), (35, 40)]
+"""Elements of a run, and from one run to the next; shorter and longer than a vector."""
+
+
+def places_of(run: int, pitch: int, rows: int) -> np.ndarray:
+    """Where the elements of the runs lie."""
+    return (pitch * np.arange(rows)[:, None] + np.arange(run)).reshape(-1)
+
+
+@pytest.mark.parametrize(("run", "pitch"), RUNS)
+def test_runs_are_looked_up(run: int, pitch: int) -> None:
+    x = np.random.default_rng(run).integers(-100, 100, 6 * pitch).astype(np.int16)
+    table = np.arange(-300, 300, 3).astype(np.int32)
+    places, codes = places_of(run, pitch, 6), np.full(6 * run, 99, np.int16)
+    odd = look_up(x, pitch, run, np.int32(-100), table, codes)
+    entries = [3 * int(code) for code in x[places]]
+    assert codes.tolist() == [entry // 2 for entry in entries]
+    assert odd == sum(entry % 2 for entry in entries)
+
+
+@pytest.mark.parametrize(("run", "pitch"), RUNS)
+@pytest.mark.parametrize("shift", [-2, 0, 17])
+def test_runs_are_written(run: int, pitch: int, shift: int) -> None:
+    """And nothing between them."""
+    x = np.random.default_rng(run).integers(*I16, 6 * run, endpoint=True).astype(np.int16)
+    codes, places = np.full(6 * pitch, 99, np.int16), places_of(run, pitch, 6)
+    numbers = (np.int64(value) for value in (20001, shift, *I16))
+    saturated = rescale_runs(x, *numbers, run, pitch, codes)
+    values = np.array([naive.shifted(int(code) * 20001, shift) for code in x], object)
+    expected, clipped = naive.clamp_all(values, *I16)
+    assert codes[places].tolist() == expected.tolist()
+    assert saturated == clipped
+    assert np.count_nonzero(np.delete(codes, places) != 99) == 0
+
+
+@pytest.mark.parametrize(("run", "pitch"), RUNS)
+@pytest.mark.parametrize(
+    "dtypes", [(np.int16, np.int16), (np.uint16, np.int16), (np.uint16, np.uint16), (np.int8, np.int32)]
+)
+@pytest.mark.parametrize("shift", [-3, 0, 30])
+def test_runs_are_multiplied(run: int, pitch: int, dtypes: tuple[type, type], shift: int) -> None:
+    """The ends of every type among them."""
+    rng, sides = np.random.default_rng(run), []
+    for dtype, length in zip(dtypes, (6 * pitch, 6 * run), strict=True):
+        limits = np.iinfo(dtype)
+        side = rng.integers(limits.min, limits.max, length, dtype, endpoint=True)
+        side[:3] = [limits.min, limits.max, limits.min]
+        sides.append(side)
+    codes = np.full(6 * run, 99, np.int32)
+    numbers = (np.int64(value) for value in (-32767, shift, -(2**29), 2**29))
+    saturated = multiply_rescaled(sides[0], pitch, sides[1], run, run, *numbers, codes)
+    pairs = zip(sides[0][places_of(run, pitch, 6)].tolist(), sides[1].tolist(), strict=True)
+    values = np.array([naive.shifted(a * b * -32767, shift) for a, b in pairs], object)
+    expected, clipped = naive.clamp_all(values, -(2**29), 2**29)
+    assert codes.tolist() == expected.tolist()
+    assert saturated == clipped

@@ -7,7 +7,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from hqsim.kernels.softmax import exponentials, softmax
+from hqsim.kernels.softmax import _divide, exponentials, softmax
 from tests import naive
 from tests.kernels.calls import exponential_table
 
@@ -64,6 +64,20 @@ def test_the_division_is_exact_in_long_rows(n: int) -> None:
     """Equal codes: 2**16 / n, rounded half up; a reciprocal alone would be one too small for some n."""
     codes, _ = run(np.zeros((1, n), np.int16), 16)
     assert np.unique(codes).tolist() == [(2**17 + n) // (2 * n)]
+
+
+@pytest.mark.parametrize("factor", [129, 255, 1001, 4097, 2**13 - 1])
+@pytest.mark.parametrize("bits", [8, 16])
+def test_quotients_at_and_beside_an_integer(bits: int, factor: int) -> None:
+    """``S (2p - 1) = e 2**(bits+1)`` rounds to p exactly, where an estimate from below gives p - 1."""
+    total = factor << 17
+    exact = [(2 * p - 1) * factor << (16 - bits) for p in range(1, 2**bits)]
+    weights = np.array([e + d for e in exact if e < 2**24 for d in (-1, 0, 1)][:1000], np.int32)
+    codes, top = np.full(weights.shape, 99, np.uint16), 2**bits - 1
+    _divide(weights, np.int64(total), np.int64(bits), np.int64(top), codes)
+    expected = [((int(e) << (bits + 1)) + total) // (2 * total) for e in weights]
+    assert codes.tolist() == [min(p, top) for p in expected]
+    assert expected[:3] == [0, 1, 1]
 
 
 def test_a_certain_element_saturates_at_the_largest_code() -> None:
