@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 
 from hqsim.kernels.transform import (
-    BLOCK_BYTES,
-    _lane_count,
     invert_lanes,
     invert_rows,
     invert_transform,
@@ -28,6 +26,12 @@ I16 = (-32768, 32767)
 def make_signs(order: int, with_signs: bool) -> np.ndarray:
     n = 2**order
     return np.array(naive.rudin_shapiro(n) if with_signs else [1] * n)
+
+
+def room(shape: tuple[int, int, int], dtype: type) -> tuple[np.ndarray, np.ndarray]:
+    """An array of 99 amid 100 more on either side, and itself."""
+    whole = np.full(200 + np.prod(shape), 99, dtype)
+    return whole, whole[100:-100].reshape(shape)
 
 
 def dense(x: np.ndarray, signs: np.ndarray, *, inverse: bool = False) -> np.ndarray:
@@ -161,15 +165,24 @@ def test_threads_share_all_rows_and_lanes(inner: int, threads: int) -> None:
     assert np.array_equal(operand, dense(x - 4, signs, inverse=True))
 
 
-@pytest.mark.parametrize("order", range(8))
-@pytest.mark.parametrize("itemsize", [2, 4])
-def test_a_block_stays_in_the_first_cache(order: int, itemsize: int) -> None:
-    """Unless its 64 lanes are larger; it is no wider than the array, filled up to 64."""
-    for inner in (2, 63, 64, 65, 500, 10_000):
-        lanes = _lane_count(2**order, itemsize, inner)
-        assert lanes % 64 == 0
-        assert 64 <= lanes < inner + 64
-        assert lanes == 64 or lanes * 2**order * itemsize <= BLOCK_BYTES
+@pytest.mark.parametrize("order", [0, 2, 6])
+@pytest.mark.parametrize("layout", [(1, 1, 1), (3, 1, 1), (5, 3, 1), (2, 1, 5), (1, 2, 63), (3, 1, 65)])
+def test_nothing_else_is_touched(order: int, layout: tuple[int, int, int]) -> None:
+    """Before and behind the arrays; whole vectors, and what is left of them."""
+    outer, blocks, inner = layout
+    n = 2**order
+    shape, tail = (outer, n * blocks, inner), 2 * blocks if inner == 1 else 0
+    longer = outer, n * blocks + tail, inner
+    x = np.random.default_rng(0).integers(-8, 8, shape)
+    whole, target = room(shape, np.int8)
+    numbers = [np.int64(value) for value in (1, 0, 0, -128, 127)]
+    quantize_transformed(x.astype(np.int16), np.ones(n, np.int64), *numbers, target)
+    assert (np.delete(whole, np.s_[100 : 100 + target.size]) == 99).all()
+    whole, target = room(longer if order else shape, np.int16)
+    sides, parity = room((outer, blocks, inner), np.uint8)
+    invert_transform(x.astype(np.int8), np.ones(n, np.int64), np.int64(0), order > 0, target, parity)
+    assert (np.delete(whole, np.s_[100 : 100 + target.size]) == 99).all()
+    assert (np.delete(sides, np.s_[100 : 100 + parity.size]) == 99).all()
 
 
 @pytest.mark.parametrize(("shift", "expected"), [(0, [-10, -6, 6, 10]), (2, [-2, -1, 2, 3])])
