@@ -73,6 +73,17 @@ def store_lanes(builder: ir.IRBuilder, value: ir.Value, place: ir.Value, align: 
     builder.store(value, builder.bitcast(place, value.type.as_pointer())).align = align
 
 
+def stack_bytes(builder: ir.IRBuilder, size: int) -> ir.Value:
+    """Return the address of bytes on the stack, as they are, where a vector is aligned.
+
+    Numba's own allocation stores zeros, which LLVM then takes seconds to split.
+    """
+    with builder.goto_entry_block():
+        slot = builder.alloca(ir.ArrayType(BYTE, size))
+    slot.align = 64
+    return builder.bitcast(slot, BYTE.as_pointer())
+
+
 class Step:
     """One step of a loop, on ``lanes`` elements from ``index`` on; arguments by their position."""
 

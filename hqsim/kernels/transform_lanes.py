@@ -18,7 +18,6 @@ from numba.core import cgutils
 
 from hqsim.kernels.jit import helper, kernel
 from hqsim.kernels.lanes import (
-    BYTE,
     LANE,
     SIZE,
     address,
@@ -29,6 +28,7 @@ from hqsim.kernels.lanes import (
     load_lanes,
     resized,
     splat,
+    stack_bytes,
     store_lanes,
 )
 from hqsim.kernels.requantize import Requantizer, factor_of, plain_requantize
@@ -57,8 +57,8 @@ class _Lanes:
         self.builder, self.order, self.inner = builder, order, inner
         self.kind = ir.VectorType(element, 8 * LANE_BYTES // element.width)
         self.size = builder.shl(SIZE(1), order)
-        self._block = _room(builder, RUN * LANE_BYTES)
-        self._buffer = _room(builder, 8 * LANE_BYTES)
+        self._block = stack_bytes(builder, RUN * LANE_BYTES)
+        self._buffer = stack_bytes(builder, 8 * LANE_BYTES)
 
     @contextmanager
     def unit(self, index: ir.Value) -> Iterator[_Unit]:
@@ -151,12 +151,6 @@ class _Lanes:
         store_lanes(builder, value, builder.select(unit.whole, place, self._buffer))
         with builder.if_then(builder.not_(unit.whole), likely=False):
             cgutils.raw_memcpy(builder, place, self._buffer, unit.lanes, bits // 8)
-
-
-def _room(builder: ir.IRBuilder, size: int) -> ir.Value:
-    slot = cgutils.alloca_once(builder, ir.ArrayType(BYTE, size))
-    slot.align = 64
-    return builder.bitcast(slot, BYTE.as_pointer())
 
 
 def _emit_sign(lanes: _Lanes, signs: ir.Value, element: ir.Value, value: ir.Value) -> ir.Value:

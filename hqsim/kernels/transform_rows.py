@@ -15,7 +15,6 @@ from numba.core import cgutils
 
 from hqsim.kernels.jit import helper, kernel
 from hqsim.kernels.lanes import (
-    BYTE,
     LANE,
     SIZE,
     WORD,
@@ -26,6 +25,7 @@ from hqsim.kernels.lanes import (
     load_lanes,
     resized,
     splat,
+    stack_bytes,
     store_lanes,
 )
 from hqsim.kernels.requantize import Requantizer, factor_of, plain_requantize
@@ -84,8 +84,7 @@ def _emit_runs(
     the last run are 0.
     """
     (source, source_bits), (target, target_bits) = source, target
-    buffers = [cgutils.alloca_once(builder, ir.ArrayType(ir.IntType(64), RUN)) for _ in range(2)]
-    buffers = [builder.bitcast(buffer, BYTE.as_pointer()) for buffer in buffers]
+    buffers = [stack_bytes(builder, 8 * RUN) for _ in range(2)]
     count = builder.ashr(builder.add(length, SIZE(RUN - 1)), SIZE(RUN.bit_length() - 1))
     with cgutils.for_range(builder, count) as loop:
         first = builder.mul(loop.index, SIZE(RUN))
