@@ -24,11 +24,14 @@ FACTOR_FIELDS = 9
 
 
 @helper
-def factor_of(multiplier, shift, low, high, zero):
-    """Return what :class:`Requantizer` takes for ``clamp(round_shift(v * multiplier, shift)) + zero``.
+def factor_of(factor, low, high):
+    """Return what :class:`Requantizer` takes for ``clamp(round_shift(v * multiplier, shift) + zero)``.
 
-    ``multiplier`` in [1, 2**15), ``shift`` in [0, 62], ``low`` and ``high`` within 17 bits.
+    ``factor`` int64 holds ``multiplier`` in [1, 2**15), ``shift`` in [0, 62] and ``zero``; limits have up to
+    16 bits.
     """
+    multiplier, shift, zero = factor[0], factor[1], factor[2]
+    low, high = low - zero, high - zero
     one, reach = np.int64(1), np.int64(1) << 31
     if shift > 16:
         places = min(shift, np.int64(47)) - 16

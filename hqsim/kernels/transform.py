@@ -14,18 +14,21 @@ from hqsim.kernels.jit import thread_count
 from hqsim.kernels.transform_lanes import invert_lanes, quantize_lanes
 from hqsim.kernels.transform_rows import invert_rows, quantize_rows
 
+THREAD_SHARE = 8192
+"""Elements that are worth a thread: a few microseconds, as long as it takes to wake one."""
 _NARROW, _WIDE = np.empty(0, np.int16), np.empty(0, np.int32)
 
 
-def quantize_transformed(x, signs, multiplier, shift, zero, low, high, codes):
+def quantize_transformed(x, signs, factor, low, high, codes):
     """Transform carrier codes and quantize; return the number of saturated codes.
 
     ``clamp(floor(FWHT(signs * x) * multiplier / 2**shift + 1/2) + zero, low, high)``. ``x`` and ``codes`` are
-    ``[outer, length, inner]``; ``signs`` int64 ``[2**order]``; ``multiplier`` in [1, 2**15), ``shift`` in
-    [0, 62], ``zero`` in [``low``, ``high``]. Codes of up to 26 bits, results of up to 16.
+    ``[outer, length, inner]``; ``signs`` int64 ``[2**order]``; ``factor`` int64 holds ``multiplier`` in
+    [1, 2**15), ``shift`` in [0, 62], ``zero`` in [``low``, ``high``]. Codes of up to 26 bits, results of up
+    to 16.
     """
     run = quantize_rows if x.shape[2] == 1 else quantize_lanes
-    return run(x, signs, multiplier, shift, zero, low - zero, high - zero, thread_count(), codes)
+    return run(x, signs, factor, low, high, _threads(x.size), codes)
 
 
 def invert_transform(codes, signs, zero, halve, operand, parity, *, narrow=None):
@@ -39,6 +42,10 @@ def invert_transform(codes, signs, zero, halve, operand, parity, *, narrow=None)
     narrow = codes.dtype.itemsize == 1 if narrow is None else narrow
     scratch = _NARROW if narrow else _WIDE
     if codes.shape[2] == 1:
-        invert_rows(codes, signs, zero, halve, scratch, thread_count(), operand)
+        invert_rows(codes, signs, zero, halve, scratch, _threads(codes.size), operand)
     else:
-        invert_lanes(codes, signs, zero, halve, scratch, thread_count(), operand, parity)
+        invert_lanes(codes, signs, zero, halve, scratch, _threads(codes.size), operand, parity)
+
+
+def _threads(size):
+    return min(thread_count(), 1 + size // THREAD_SHARE)

@@ -228,17 +228,17 @@ def _inner(context: Any, builder: ir.IRBuilder, kind: types.Array, value: ir.Val
 
 
 @helper
-def _quantize_lanes(worker, threads, x, signs, multiplier, shift, zero, low, high, codes):
+def _quantize_lanes(worker, threads, x, signs, factor, low, high, codes):
     outer, length, inner = x.shape
     begin, end = part_of(worker, threads, outer * (length // signs.shape[0]) * _groups(inner, 4))
-    factor = factor_of(multiplier, shift, low, high, zero)
-    return _quantize_units(x, begin, end, _order(signs.shape[0]), signs, factor, codes)
+    numbers = factor_of(factor, low, high)
+    return _quantize_units(x, begin, end, _order(signs.shape[0]), signs, numbers, codes)
 
 
 @kernel
-def quantize_lanes(x, signs, multiplier, shift, zero, low, high, threads, codes):
-    """``quantize_transformed`` for longer ``inner``; the limits are those without the zero-point."""
-    return share(_quantize_lanes, threads, (x, signs, multiplier, shift, zero, low, high, codes))
+def quantize_lanes(x, signs, factor, low, high, threads, codes):
+    """``quantize_transformed`` for longer ``inner``."""
+    return share(_quantize_lanes, threads, (x, signs, factor, low, high, codes))
 
 
 def _plain_invert(codes, begin, end, order, zero, signs, halve, scratch, operand, parity):

@@ -156,19 +156,19 @@ def _quantize_run(typing_context, x, begin, end, size, masks, negative, factor, 
 
 
 @helper
-def _quantize_rows(worker, threads, x, signs, multiplier, shift, zero, low, high, codes):
+def _quantize_rows(worker, threads, x, signs, factor, low, high, codes):
     begin, end = part_of(worker, threads, (x.size + RUN - 1) // RUN)
     masks, negative = row_masks(signs)
-    factor = factor_of(multiplier, shift, low, high, zero)
+    numbers = factor_of(factor, low, high)
     return _quantize_run(
-        x, begin * RUN, min(end * RUN, x.size), signs.shape[0], masks, negative, factor, codes
+        x, begin * RUN, min(end * RUN, x.size), signs.shape[0], masks, negative, numbers, codes
     )
 
 
 @kernel
-def quantize_rows(x, signs, multiplier, shift, zero, low, high, threads, codes):
-    """``quantize_transformed`` for ``inner`` 1; the limits are those without the zero-point."""
-    return share(_quantize_rows, threads, (x, signs, multiplier, shift, zero, low, high, codes))
+def quantize_rows(x, signs, factor, low, high, threads, codes):
+    """``quantize_transformed`` for ``inner`` 1."""
+    return share(_quantize_rows, threads, (x, signs, factor, low, high, codes))
 
 
 def _plain_invert(codes, begin, end, size, zero, masks, negative, places, scratch, operand):

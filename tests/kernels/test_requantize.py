@@ -35,10 +35,10 @@ def test_every_shift(
     x = values_near(multiplier, shift, (limits[0] - zero, limits[1] - zero))
     exact = np.array([naive.shifted(int(value) * multiplier, shift) + zero for value in x], object)
     expected, clipped = naive.clamp_all(exact, *limits)
-    numbers = [np.int64(value) for value in (multiplier, shift, zero, *limits)]
+    factor = np.array([multiplier, shift, zero])
     for shape in ((1, len(x), 1), (1, 1, len(x))):
         codes = np.full(shape, 99, dtype)
-        saturated = quantize_transformed(x.reshape(shape), np.ones(1, np.int64), *numbers, codes)
+        saturated = quantize_transformed(x.reshape(shape), np.ones(1, np.int64), factor, *limits, codes)
         assert codes.ravel().tolist() == expected.tolist()
         assert saturated == clipped
 

@@ -51,9 +51,8 @@ def quantize(
     dtype: type = np.int8,
 ) -> tuple[np.ndarray, int]:
     codes = np.full(x.shape, 99, dtype)
-    numbers = [np.int64(value) for value in (*factor, zero, *limits)]
-    saturated = quantize_transformed(x, signs, *numbers, codes)
-    return codes, int(saturated)
+    saturated = quantize_transformed(x, signs, np.array([*factor, zero]), *limits, codes)
+    return codes, saturated
 
 
 def invert(
@@ -151,8 +150,7 @@ def test_threads_share_all_rows_and_lanes(inner: int, threads: int) -> None:
     x = np.random.default_rng(threads).integers(-500, 500, (5, 16, inner)).astype(np.int16)
     codes = np.full(x.shape, 99, np.int16)
     quantize_parts = quantize_rows if inner == 1 else quantize_lanes
-    numbers = [np.int64(value) for value in (3, 1, 5, low - 5, high - 5)]
-    saturated = quantize_parts(x, signs, *numbers, threads, codes)
+    saturated = quantize_parts(x, signs, np.array([3, 1, 5]), low, high, threads, codes)
     values = np.floor_divide(dense(x, signs) * 3 + 1, 2) + 5
     assert np.array_equal(codes, values.clip(low, high))
     assert saturated == np.count_nonzero(codes != values) > 0
@@ -175,8 +173,7 @@ def test_nothing_else_is_touched(order: int, layout: tuple[int, int, int]) -> No
     longer = outer, n * blocks + tail, inner
     x = np.random.default_rng(0).integers(-8, 8, shape)
     whole, target = room(shape, np.int8)
-    numbers = [np.int64(value) for value in (1, 0, 0, -128, 127)]
-    quantize_transformed(x.astype(np.int16), np.ones(n, np.int64), *numbers, target)
+    quantize_transformed(x.astype(np.int16), np.ones(n, np.int64), np.array([1, 0, 0]), -128, 127, target)
     assert (np.delete(whole, np.s_[100 : 100 + target.size]) == 99).all()
     whole, target = room(longer if order else shape, np.int16)
     sides, parity = room((outer, blocks, inner), np.uint8)
