@@ -90,7 +90,7 @@ class Requantizer:
         else:
             lower = builder.mul(builder.and_(values, filled(self.kind, 65535)), self.lower)
             upper, lower = self._high(values), builder.lshr(lower, filled(self.kind, 16))
-        total = builder.add(builder.add(upper, lower), self.half)
+        total = builder.add(builder.add(upper, self.half), lower)
         return builder.ashr(total, self.places)
 
     def _fine(self, values: ir.Value) -> ir.Value:

@@ -70,7 +70,7 @@ def team_size(typing_context):
 
 
 def _emit_call(builder, runner, threads, shared):
-    """Let numba's threads call ``runner`` for the workers 0 to ``threads - 1``; this one alone, if it is one."""
+    """Let numba's threads call ``runner`` for the workers below ``threads``; a single one runs at once."""
     module = builder.module
     start = cgutils.get_or_insert_function(
         module, ir.FunctionType(ir.VoidType(), [_BYTES] * 5 + [SIZE] * 3), "numba_parallel_for"

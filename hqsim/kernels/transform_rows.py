@@ -15,12 +15,14 @@ from numba.core import cgutils
 
 from hqsim.kernels.jit import helper, kernel
 from hqsim.kernels.lanes import (
+    BYTE,
     LANE,
     SIZE,
     WORD,
     address,
     count_lanes,
     data_of,
+    filled,
     lane_intrinsic,
     load_lanes,
     resized,
@@ -58,17 +60,90 @@ def _emit_butterflies(builder: ir.IRBuilder, value: ir.Value, size: ir.Value) ->
     """Blocks of ``size``, at most :data:`RUN`: in stage ``h`` element ``j`` meets ``j ^ h``."""
     slot = cgutils.alloca_once(builder, value.type)
     builder.store(value, slot)
-    undefined = ir.Constant(value.type, ir.Undefined)
     for stage in range(RUN.bit_length() - 1):
         half = 1 << stage
         with builder.if_then(builder.icmp_signed(">", size, SIZE(half))):
             values = builder.load(slot)
-            order = ir.Constant(ir.VectorType(LANE, RUN), [j ^ half for j in range(RUN)])
-            partner = builder.shuffle_vector(values, undefined, order)
+            partner = _shuffled(builder, (values, values), [j ^ half for j in range(RUN)])
             lower = ir.Constant(ir.VectorType(ir.IntType(1), RUN), [bool(j & half) for j in range(RUN)])
             mirrored = builder.select(lower, builder.neg(values), values)
             builder.store(builder.add(partner, mirrored), slot)
     return builder.load(slot)
+
+
+def _emit_wide_butterflies(builder: ir.IRBuilder, value: ir.Value, size: ir.Value) -> ir.Value:
+    """The same for 32-bit lanes, with element ``4 i + k`` of the result at ``16 k + i``.
+
+    Four registers, 16 elements each, meet each other as they are; exchanging registers with blocks of four
+    lanes, then with lanes of such a block, brings the other elements into place.
+    """
+    blocks = [[*range(8), *range(16, 24)], [lane for lane in range(32) if not lane & 4]]
+    lanes = [[16 * j + 4 * i + k for i in range(4) for k in range(2) for j in range(2)]]
+    lanes.append([16 * j + 4 * i + k for i in range(4) for j in range(2) for k in range(2)])
+    value = _emit_register_stages(builder, value, size, 16)
+    value = _exchanged(builder, value, blocks, (8, 4))
+    value = _emit_register_stages(builder, value, size, 4)
+    value = _exchanged(builder, value, lanes, (2, 2))
+    return _emit_register_stages(builder, value, size, 1)
+
+
+def _emit_register_stages(builder: ir.IRBuilder, value: ir.Value, size: ir.Value, half: int) -> ir.Value:
+    """Two stages: registers whose elements are ``half`` apart, then ``2 * half``."""
+    slot = cgutils.alloca_once(builder, value.type)
+    builder.store(value, slot)
+    for apart in (1, 2):
+        with builder.if_then(builder.icmp_signed(">", size, SIZE(apart * half))):
+            parts = _quarters(builder, builder.load(slot))
+            for i in range(4):
+                if not i & apart:
+                    upper, lower = parts[i], parts[i + apart]
+                    parts[i], parts[i + apart] = builder.add(upper, lower), builder.sub(upper, lower)
+            builder.store(_joined(builder, parts), slot)
+    return builder.load(slot)
+
+
+def _exchanged(builder, value, orders, offsets):
+    """Exchange the number of a register with two bits of its lanes, pair by pair of registers."""
+    parts = _quarters(builder, value)
+    for (first, offset), (a, b, c, d) in zip(
+        zip(orders, offsets, strict=True), ((0, 1, 2, 3), (0, 2, 1, 3)), strict=True
+    ):
+        parts = [
+            _shuffled(builder, (parts[one], parts[other]), [lane + more for lane in first])
+            for one, other in ((a, b), (c, d))
+            for more in (0, offset)
+        ]
+    return _joined(builder, parts)
+
+
+def _shuffled(builder: ir.IRBuilder, pair: tuple[ir.Value, ir.Value], order: list[int]) -> ir.Value:
+    return builder.shuffle_vector(*pair, ir.Constant(ir.VectorType(LANE, len(order)), order))
+
+
+def _quarters(builder: ir.IRBuilder, value: ir.Value) -> list[ir.Value]:
+    count = value.type.count // 4
+    return [_shuffled(builder, (value, value), list(range(i * count, (i + 1) * count))) for i in range(4)]
+
+
+def _joined(builder: ir.IRBuilder, parts: list[ir.Value]) -> ir.Value:
+    while len(parts) > 1:
+        order = list(range(2 * parts[0].type.count))
+        parts = [_shuffled(builder, (parts[i], parts[i + 1]), order) for i in range(0, len(parts), 2)]
+    return parts[0]
+
+
+def _emit_codes(builder: ir.IRBuilder, codes: ir.Value, bits: int) -> ir.Value:
+    """Return codes of ``bits`` in the order of elements; see :func:`_emit_wide_butterflies`."""
+    if bits != 8:
+        order = [16 * (element % 4) + element // 4 for element in range(RUN)]
+        return resized(builder, _shuffled(builder, (codes, codes), order), ir.IntType(bits), True)
+    parts = _quarters(builder, codes)
+    kind = parts[0].type
+    packed = filled(kind, 0)
+    for k, part in enumerate(parts):
+        byte = builder.and_(part, filled(kind, 255))
+        packed = builder.or_(packed, builder.shl(byte, filled(kind, 8 * k)))
+    return builder.bitcast(packed, ir.VectorType(BYTE, RUN))
 
 
 def _emit_runs(
@@ -142,9 +217,9 @@ def _quantize_run(typing_context, x, begin, end, size, masks, negative, factor, 
         def step(source, target, first):
             stored = load_lanes(builder, source, ir.VectorType(ir.IntType(x_bits), RUN))
             value = resized(builder, stored, LANE, signature.args[0].dtype.signed)
-            value = _emit_butterflies(builder, emit_signed(builder, value, masks, wanted), size)
+            value = _emit_wide_butterflies(builder, emit_signed(builder, value, masks, wanted), size)
             code, saturated = requantizer.emit(value)
-            store_lanes(builder, resized(builder, code, ir.IntType(code_bits), True), target)
+            store_lanes(builder, _emit_codes(builder, code, code_bits), target)
             builder.store(builder.add(builder.load(total), count_lanes(builder, saturated)), total)
 
         source = address(builder, x, begin, x_bits), x_bits
