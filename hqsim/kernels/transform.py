@@ -23,9 +23,9 @@ def quantize_transformed(x, signs, factor, low, high, codes):
     """Transform carrier codes and quantize; return the number of saturated codes.
 
     ``clamp(floor(FWHT(signs * x) * multiplier / 2**shift + 1/2) + zero, low, high)``. ``x`` and ``codes`` are
-    ``[outer, length, inner]``; ``signs`` int64 ``[2**order]``; ``factor`` int64 holds ``multiplier`` in
-    [1, 2**15), ``shift`` in [0, 62], ``zero`` in [``low``, ``high``]. Codes of up to 26 bits, results of up
-    to 16.
+    ``[outer, length, inner]``; ``signs`` ``[2**order]``, of any integer type; ``factor`` int64 holds
+    ``multiplier`` in [1, 2**15), ``shift`` in [0, 62], ``zero`` in [``low``, ``high``]. Codes of up to 26
+    bits, results of up to 16.
     """
     run = quantize_rows if x.shape[2] == 1 else quantize_lanes
     return run(x, signs, factor, low, high, _threads(x.size), codes)

@@ -153,11 +153,13 @@ class _Lanes:
             cgutils.raw_memcpy(builder, place, self._buffer, unit.lanes, bits // 8)
 
 
-def _emit_sign(lanes: _Lanes, signs: ir.Value, element: ir.Value, value: ir.Value) -> ir.Value:
+def _emit_sign(
+    lanes: _Lanes, signs: ir.Value, dtype: types.Integer, element: ir.Value, value: ir.Value
+) -> ir.Value:
     """Return ``value`` times the sign of an element."""
-    builder = lanes.builder
-    sign = builder.load(builder.bitcast(address(builder, signs, element, 64), SIZE.as_pointer()))
-    negative = builder.icmp_signed("<", sign, SIZE(0))
+    builder, kind = lanes.builder, ir.IntType(dtype.bitwidth)
+    place = address(builder, signs, element, dtype.bitwidth)
+    negative = builder.icmp_signed("<", builder.load(builder.bitcast(place, kind.as_pointer())), kind(0))
     return emit_signed(builder, value, filled(lanes.kind, -1), negative)
 
 
@@ -212,7 +214,7 @@ def _quantize_units(typing_context, x, begin, end, order, signs, factor, codes):
         with cgutils.for_range(builder, end, start=begin) as loop, lanes.unit(loop.index) as unit:
             with lanes.elements() as element:
                 value = lanes.load(unit, element, x, kinds[0].dtype)
-                lanes.put(element, _emit_sign(lanes, signs, element, value))
+                lanes.put(element, _emit_sign(lanes, signs, kinds[4].dtype, element, value))
             lanes.transform()
             with lanes.elements() as element:
                 code, saturated = requantizer.emit(lanes.value(element))
@@ -272,7 +274,8 @@ def _invert_units(typing_context, codes, begin, end, order, zero, signs, halve, 
             with builder.if_then(halved):
                 lanes.store_odd(unit, parity)
             with lanes.elements() as element:
-                value = builder.ashr(_emit_sign(lanes, signs, element, lanes.value(element)), places)
+                value = _emit_sign(lanes, signs, kinds[5].dtype, element, lanes.value(element))
+                value = builder.ashr(value, places)
                 lanes.store(unit, element, value, operand, kinds[8].dtype.bitwidth)
         return SIZE(0)
 

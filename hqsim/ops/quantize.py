@@ -140,7 +140,7 @@ class Quantize(Operator):
 
     def pack(self, node, arrays):
         """Multiplier, shift and zero-point of an entry side by side; the signs of a block."""
-        numbers = [arrays[name] for name in ("multiplier", "shift", "zero_point")]
+        numbers = np.broadcast_arrays(*(arrays[name] for name in ("multiplier", "shift", "zero_point")))
         return {"factor": np.stack(numbers, axis=-1), "signs": signs_of(transform_of(node))}
 
     def integer(self, node, arrays, inputs, output):

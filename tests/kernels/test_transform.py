@@ -304,6 +304,16 @@ def test_the_inverse_reaches_the_range_of_the_operand(
     assert reached.min() == min(n * low, half * (low - high))
 
 
+@pytest.mark.parametrize("inner", [1, 70])
+@pytest.mark.parametrize("dtype", [np.int8, np.int32])
+def test_signs_of_any_type(inner: int, dtype: type[np.signedinteger]) -> None:
+    signs = make_signs(3, True)
+    x = np.random.default_rng(5).integers(-8, 8, (3, 16, inner)).astype(np.int8)
+    codes, _ = quantize(x.astype(np.int16), signs.astype(dtype), (1, 0), I16, 0, np.int16)
+    assert np.array_equal(codes, dense(x, signs))
+    assert np.array_equal(invert(x, signs.astype(dtype)), dense(x, signs, inverse=True))
+
+
 def test_forward_and_inverse_give_n_times_the_input() -> None:
     signs = make_signs(4, True)
     x = np.random.default_rng(3).integers(-8, 8, (2, 32, 3)).astype(np.int16)
