@@ -73,6 +73,25 @@ def store_lanes(builder: ir.IRBuilder, value: ir.Value, place: ir.Value, align: 
     builder.store(value, builder.bitcast(place, value.type.as_pointer())).align = align
 
 
+def shuffled(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, order: list[int]) -> ir.Value:
+    """Return lanes of two vectors by their number; those of ``b`` follow those of ``a``."""
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(LANE, len(order)), order))
+
+
+def cut(builder: ir.IRBuilder, value: ir.Value, lanes: int) -> list[ir.Value]:
+    """Return a vector in parts of ``lanes``."""
+    firsts = range(0, value.type.count, lanes)
+    return [shuffled(builder, value, value, list(range(first, first + lanes))) for first in firsts]
+
+
+def joined(builder: ir.IRBuilder, parts: list[ir.Value]) -> ir.Value:
+    """Return parts, as many as a power of two, as one vector."""
+    while len(parts) > 1:
+        order = list(range(2 * parts[0].type.count))
+        parts = [shuffled(builder, parts[i], parts[i + 1], order) for i in range(0, len(parts), 2)]
+    return parts[0]
+
+
 def stack_bytes(builder: ir.IRBuilder, size: int) -> ir.Value:
     """Return the address of bytes on the stack, as they are, where a vector is aligned.
 

@@ -16,7 +16,7 @@ from llvmlite import ir
 from numba.core import cgutils
 
 from hqsim.kernels.jit import helper
-from hqsim.kernels.lanes import LANE, WORD, filled, splat
+from hqsim.kernels.lanes import LANE, WORD, cut, filled, joined, splat
 from hqsim.kernels.tile import HAS_VNNI
 
 FACTOR_FIELDS = 9
@@ -117,13 +117,6 @@ def _by_words(builder: ir.IRBuilder, name: str, element: ir.IntType, a: ir.Value
     function = cgutils.get_or_insert_function(
         builder.module, ir.FunctionType(result, [words, words]), f"llvm.x86.avx512.{name}.512"
     )
-    undefined, parts = ir.Constant(a.type, ir.Undefined), []
-    for first in range(0, a.type.count, 16):
-        order = ir.Constant(lanes, list(range(first, first + 16)))
-        halves = [builder.bitcast(builder.shuffle_vector(side, undefined, order), words) for side in (a, b)]
-        parts.append(builder.bitcast(builder.call(function, halves), lanes))
-    while len(parts) > 1:
-        count = 2 * parts[0].type.count
-        order = ir.Constant(ir.VectorType(LANE, count), list(range(count)))
-        parts = [builder.shuffle_vector(*parts[i : i + 2], order) for i in range(0, len(parts), 2)]
-    return parts[0]
+    pairs = zip(cut(builder, a, 16), cut(builder, b, 16), strict=True)
+    parts = [builder.call(function, [builder.bitcast(side, words) for side in pair]) for pair in pairs]
+    return joined(builder, [builder.bitcast(part, lanes) for part in parts])

@@ -21,11 +21,14 @@ from hqsim.kernels.lanes import (
     WORD,
     address,
     count_lanes,
+    cut,
     data_of,
     filled,
+    joined,
     lane_intrinsic,
     load_lanes,
     resized,
+    shuffled,
     splat,
     stack_bytes,
     store_lanes,
@@ -64,7 +67,7 @@ def _emit_butterflies(builder: ir.IRBuilder, value: ir.Value, size: ir.Value) ->
         half = 1 << stage
         with builder.if_then(builder.icmp_signed(">", size, SIZE(half))):
             values = builder.load(slot)
-            partner = _shuffled(builder, (values, values), [j ^ half for j in range(RUN)])
+            partner = shuffled(builder, values, values, [j ^ half for j in range(RUN)])
             lower = ir.Constant(ir.VectorType(ir.IntType(1), RUN), [bool(j & half) for j in range(RUN)])
             mirrored = builder.select(lower, builder.neg(values), values)
             builder.store(builder.add(partner, mirrored), slot)
@@ -77,13 +80,14 @@ def _emit_wide_butterflies(builder: ir.IRBuilder, value: ir.Value, size: ir.Valu
     Four registers, 16 elements each, meet each other as they are; exchanging registers with blocks of four
     lanes, then with lanes of such a block, brings the other elements into place.
     """
-    blocks = [[*range(8), *range(16, 24)], [lane for lane in range(32) if not lane & 4]]
-    lanes = [[16 * j + 4 * i + k for i in range(4) for k in range(2) for j in range(2)]]
-    lanes.append([16 * j + 4 * i + k for i in range(4) for j in range(2) for k in range(2)])
+    pairs = [8 * j + lane for j in (0, 2) for lane in range(8)]
+    blocks = [lane for lane in range(32) if not lane & 4]
     value = _emit_register_stages(builder, value, size, 16)
-    value = _exchanged(builder, value, blocks, (8, 4))
+    value = _exchanged(builder, value, (pairs, 8), (blocks, 4))
     value = _emit_register_stages(builder, value, size, 4)
-    value = _exchanged(builder, value, lanes, (2, 2))
+    singles = [16 * j + 4 * i + k for i in range(4) for k in range(2) for j in range(2)]
+    pairs = [16 * j + 4 * i + k for i in range(4) for j in range(2) for k in range(2)]
+    value = _exchanged(builder, value, (singles, 2), (pairs, 2))
     return _emit_register_stages(builder, value, size, 1)
 
 
@@ -93,51 +97,39 @@ def _emit_register_stages(builder: ir.IRBuilder, value: ir.Value, size: ir.Value
     builder.store(value, slot)
     for apart in (1, 2):
         with builder.if_then(builder.icmp_signed(">", size, SIZE(apart * half))):
-            parts = _quarters(builder, builder.load(slot))
+            parts = cut(builder, builder.load(slot), RUN // 4)
             for i in range(4):
                 if not i & apart:
                     upper, lower = parts[i], parts[i + apart]
                     parts[i], parts[i + apart] = builder.add(upper, lower), builder.sub(upper, lower)
-            builder.store(_joined(builder, parts), slot)
+            builder.store(joined(builder, parts), slot)
     return builder.load(slot)
 
 
-def _exchanged(builder, value, orders, offsets):
-    """Exchange the number of a register with two bits of its lanes, pair by pair of registers."""
-    parts = _quarters(builder, value)
-    for (first, offset), (a, b, c, d) in zip(
-        zip(orders, offsets, strict=True), ((0, 1, 2, 3), (0, 2, 1, 3)), strict=True
-    ):
+def _exchanged(
+    builder: ir.IRBuilder, value: ir.Value, near: tuple[list[int], int], far: tuple[list[int], int]
+) -> ir.Value:
+    """Exchange the number of a register with two bits of its lanes: registers 0 and 1, 2 and 3, then those.
+
+    ``near`` and ``far`` are the lanes that the first register of a pair takes of both, and how far from them
+    those of the second one are.
+    """
+    parts = cut(builder, value, RUN // 4)
+    for (order, apart), (a, b, c, d) in ((near, (0, 1, 2, 3)), (far, (0, 2, 1, 3))):
         parts = [
-            _shuffled(builder, (parts[one], parts[other]), [lane + more for lane in first])
-            for one, other in ((a, b), (c, d))
-            for more in (0, offset)
+            shuffled(builder, parts[i], parts[j], [lane + more for lane in order])
+            for i, j in ((a, b), (c, d))
+            for more in (0, apart)
         ]
-    return _joined(builder, parts)
-
-
-def _shuffled(builder: ir.IRBuilder, pair: tuple[ir.Value, ir.Value], order: list[int]) -> ir.Value:
-    return builder.shuffle_vector(*pair, ir.Constant(ir.VectorType(LANE, len(order)), order))
-
-
-def _quarters(builder: ir.IRBuilder, value: ir.Value) -> list[ir.Value]:
-    count = value.type.count // 4
-    return [_shuffled(builder, (value, value), list(range(i * count, (i + 1) * count))) for i in range(4)]
-
-
-def _joined(builder: ir.IRBuilder, parts: list[ir.Value]) -> ir.Value:
-    while len(parts) > 1:
-        order = list(range(2 * parts[0].type.count))
-        parts = [_shuffled(builder, (parts[i], parts[i + 1]), order) for i in range(0, len(parts), 2)]
-    return parts[0]
+    return joined(builder, parts)
 
 
 def _emit_codes(builder: ir.IRBuilder, codes: ir.Value, bits: int) -> ir.Value:
     """Return codes of ``bits`` in the order of elements; see :func:`_emit_wide_butterflies`."""
     if bits != 8:
         order = [16 * (element % 4) + element // 4 for element in range(RUN)]
-        return resized(builder, _shuffled(builder, (codes, codes), order), ir.IntType(bits), True)
-    parts = _quarters(builder, codes)
+        return resized(builder, shuffled(builder, codes, codes, order), ir.IntType(bits), True)
+    parts = cut(builder, codes, RUN // 4)
     kind = parts[0].type
     packed = filled(kind, 0)
     for k, part in enumerate(parts):
