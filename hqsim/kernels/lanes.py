@@ -19,7 +19,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 from numba.np.arrayobj import populate_array
 
-WORD, LANE, SIZE = ir.IntType(16), ir.IntType(32), ir.IntType(64)
+BYTE, WORD, LANE, SIZE = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)
 
 
 def filled(kind: ir.VectorType, value: int) -> ir.Constant:
@@ -43,6 +43,68 @@ def count_lanes(builder: ir.IRBuilder, mask: ir.Value) -> ir.Value:
     return builder.zext(builder.call(function, [builder.bitcast(mask, bits)]), SIZE)
 
 
+def resized(builder: ir.IRBuilder, value: ir.Value, element: ir.IntType, signed: bool) -> ir.Value:
+    """Return the lanes of a vector extended, by their sign or by zeros, or cut to ``element``."""
+    kind = ir.VectorType(element, value.type.count)
+    if value.type.element.width > element.width:
+        return builder.trunc(value, kind)
+    if value.type.element.width < element.width:
+        return (builder.sext if signed else builder.zext)(value, kind)
+    return value
+
+
+def data_of(context: Any, builder: ir.IRBuilder, kind: types.Array, value: ir.Value) -> ir.Value:
+    """Return the address of an array's first byte."""
+    return builder.bitcast(context.make_array(kind)(context, builder, value).data, BYTE.as_pointer())
+
+
+def address(builder: ir.IRBuilder, base: ir.Value, index: ir.Value, width: int) -> ir.Value:
+    """Return the address of element ``index``, of ``width`` bits, as a pointer to bytes."""
+    return builder.gep(base, [builder.mul(index, SIZE(width // 8))])
+
+
+def load_lanes(builder: ir.IRBuilder, place: ir.Value, kind: ir.VectorType, align: int = 1) -> ir.Value:
+    """Return a vector that lies at ``place``."""
+    value = builder.load(builder.bitcast(place, kind.as_pointer()))
+    value.align = align
+    return value
+
+
+def store_lanes(builder: ir.IRBuilder, value: ir.Value, place: ir.Value, align: int = 1) -> None:
+    """Store a vector at ``place``."""
+    builder.store(value, builder.bitcast(place, value.type.as_pointer())).align = align
+
+
+def shuffled(builder: ir.IRBuilder, a: ir.Value, b: ir.Value, order: list[int]) -> ir.Value:
+    """Return lanes of two vectors by their number; those of ``b`` follow those of ``a``."""
+    return builder.shuffle_vector(a, b, ir.Constant(ir.VectorType(LANE, len(order)), order))
+
+
+def cut(builder: ir.IRBuilder, value: ir.Value, lanes: int) -> list[ir.Value]:
+    """Return a vector in parts of ``lanes``."""
+    firsts = range(0, value.type.count, lanes)
+    return [shuffled(builder, value, value, list(range(first, first + lanes))) for first in firsts]
+
+
+def joined(builder: ir.IRBuilder, parts: list[ir.Value]) -> ir.Value:
+    """Return parts, as many as a power of two, as one vector."""
+    while len(parts) > 1:
+        order = list(range(2 * parts[0].type.count))
+        parts = [shuffled(builder, parts[i], parts[i + 1], order) for i in range(0, len(parts), 2)]
+    return parts[0]
+
+
+def stack_bytes(builder: ir.IRBuilder, size: int) -> ir.Value:
+    """Return the address of bytes on the stack, as they are, where a vector is aligned.
+
+    Numba's own allocation stores zeros, which LLVM then takes seconds to split.
+    """
+    with builder.goto_entry_block():
+        slot = builder.alloca(ir.ArrayType(BYTE, size))
+    slot.align = 64
+    return builder.bitcast(slot, BYTE.as_pointer())
+
+
 class Step:
     """One step of a loop, on ``lanes`` elements from ``index`` on; arguments by their position."""
 
@@ -53,9 +115,8 @@ class Step:
         """Return the elements of an array, extended (or cut) to ``element``."""
         dtype = self.kinds[position].dtype
         stored = ir.VectorType(ir.IntType(dtype.bitwidth), self.lanes)
-        value = self.builder.load(self._address(position, stored))
-        value.align = 1
-        return self._resize(value, element, dtype.signed)
+        value = load_lanes(self.builder, self._place(position), stored)
+        return resized(self.builder, value, element, dtype.signed)
 
     def entries(self, position: int, index: ir.Value) -> ir.Value:
         """Return the entries of an int32 table at ``index``, 32 bits, never negative."""
@@ -88,8 +149,7 @@ class Step:
     def store(self, position: int, value: ir.Value) -> None:
         """Store to an array, cut to its type."""
         stored = ir.IntType(self.kinds[position].dtype.bitwidth)
-        value = self._resize(value, stored, True)
-        self.builder.store(value, self._address(position, value.type)).align = 1
+        store_lanes(self.builder, resized(self.builder, value, stored, True), self._place(position))
 
     def product(self, a: ir.Value, b: ir.Value) -> ir.Value:
         """Return the 64-bit products of 32-bit values."""
@@ -103,18 +163,8 @@ class Step:
         code = builder.select(builder.icmp_signed(">", code, high), high, code)
         return code, builder.icmp_signed("!=", code, value)
 
-    def _address(self, position: int, kind: ir.Type) -> ir.Value:
-        width = self.kinds[position].dtype.bitwidth // 8
-        place = self.builder.gep(self.values[position], [self.builder.mul(self.index, SIZE(width))])
-        return self.builder.bitcast(place, kind.as_pointer())
-
-    def _resize(self, value: ir.Value, element: ir.IntType, signed: bool) -> ir.Value:
-        kind = ir.VectorType(element, self.lanes)
-        if value.type.element.width > element.width:
-            return self.builder.trunc(value, kind)
-        if value.type.element.width < element.width:
-            return (self.builder.sext if signed else self.builder.zext)(value, kind)
-        return value
+    def _place(self, position: int) -> ir.Value:
+        return address(self.builder, self.values[position], self.index, self.kinds[position].dtype.bitwidth)
 
 
 def lane_loop(lanes: int, emit: Callable[[Step], Any], *kinds: types.Type) -> tuple[Any, Any]:
@@ -130,7 +180,7 @@ def lane_loop(lanes: int, emit: Callable[[Step], Any], *kinds: types.Type) -> tu
         for position, kind in enumerate(kinds):
             if isinstance(kind, types.Array):
                 array = context.make_array(kind)(context, builder, values[position])
-                values[position] = builder.bitcast(array.data, ir.IntType(8).as_pointer())
+                values[position] = data_of(context, builder, kind, values[position])
                 if length is None:
                     length = builder.extract_value(array.shape, 0)
         total = cgutils.alloca_once_value(builder, SIZE(0))

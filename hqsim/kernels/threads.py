@@ -80,7 +80,7 @@ def team_size(typing_context):
 
 
 def _emit_call(builder, runner, threads, shared):
-    """Let numba's threads call ``runner`` for the workers 0 to ``threads - 1``."""
+    """Let numba's threads call ``runner`` for the workers below ``threads``; a single one runs at once."""
     module = builder.module
     start = cgutils.get_or_insert_function(
         module, ir.FunctionType(ir.VoidType(), [_BYTES] * 5 + [SIZE] * 3), "numba_parallel_for"
@@ -89,8 +89,14 @@ def _emit_call(builder, runner, threads, shared):
         builder.bitcast(cgutils.alloca_once_value(builder, value), _BYTES)
         for value in (_BYTES(None), threads, SIZE(1))
     )
-    runner, shared = builder.bitcast(runner, _BYTES), builder.bitcast(shared, _BYTES)
-    builder.call(start, [runner, arrays, sizes, pitches, shared, SIZE(0), SIZE(1), _emit_team_size(builder)])
+    shared = builder.bitcast(shared, _BYTES)
+    with builder.if_else(builder.icmp_signed("==", threads, SIZE(1))) as (alone, together):
+        with alone:
+            arguments = zip((arrays, sizes, pitches, shared), runner.function_type.args, strict=True)
+            builder.call(runner, [builder.bitcast(value, kind) for value, kind in arguments])
+        with together:
+            runner, team = builder.bitcast(runner, _BYTES), _emit_team_size(builder)
+            builder.call(start, [runner, arrays, sizes, pitches, shared, SIZE(0), SIZE(1), team])
 
 
 def _plain_share(task, threads, arguments):

@@ -1,4 +1,4 @@
-"""Inner loops in LLVM vectors: copy runs, unpack and widen weights, rescale sums, butterflies.
+"""Inner loops in LLVM vectors: copy runs, unpack and widen weights, rescale sums.
 
 LLVM does not find these by itself in loops over numba arrays (it cannot see that they do not overlap).
 """
@@ -199,44 +199,7 @@ def _rescale_columns(
     return signature, generate
 
 
-@intrinsic
-def _butterflies(typing_context, row, size):
-    """Blocks of ``size``, at most 32, in vectors of 32: in stage ``h`` element ``j`` meets ``j ^ h``."""
-    signature = types.void(row, types.intp)
-    vector = ir.VectorType(ir.IntType(row.dtype.bitwidth), 32)
-
-    def generate(context, builder, signature, arguments):
-        data = _pointer(context, builder, signature.args[0], arguments[0])
-        array = context.make_array(signature.args[0])(context, builder, arguments[0])
-        count = builder.sdiv(builder.extract_value(array.shape, 0), _SIZE(32))
-        with cgutils.for_range(builder, count) as loop:
-            offset = builder.mul(loop.index, _SIZE(4 * vector.element.width))
-            slot = cgutils.alloca_once_value(builder, _load(builder, data, offset, vector))
-            builder.store(_load(builder, data, offset, vector), slot)
-            for stage in range(5):
-                half = 1 << stage
-                with builder.if_then(builder.icmp_signed(">", arguments[1], _SIZE(half))):
-                    values = builder.load(slot)
-                    order = ir.Constant(ir.VectorType(_LANE, 32), [j ^ half for j in range(32)])
-                    partner = builder.shuffle_vector(values, ir.Constant(vector, ir.Undefined), order)
-                    lower = ir.Constant(ir.VectorType(ir.IntType(1), 32), [bool(j & half) for j in range(32)])
-                    pair = builder.sub(partner, values), builder.add(partner, values)
-                    builder.store(builder.select(lower, *pair), slot)
-            _store(builder, builder.load(slot), data, offset)
-        return context.get_dummy_value()
-
-    return signature, generate
-
-
 if numba.config.DISABLE_JIT:
-
-    def butterflies(row, size):
-        """Transform the blocks of ``size`` in ``row`` (plain form, for runs without the compiler)."""
-        half = 1
-        while half < size:
-            pairs = row.reshape(-1, 2, half)
-            pairs[:] = np.stack([pairs[:, 0] + pairs[:, 1], pairs[:, 0] - pairs[:, 1]], axis=1)
-            half *= 2
 
     def rescale_block(sums, count, factor, addend, places, low, high, codes, left, observed):
         """Rescale a block of sums (plain form, for runs without the compiler)."""
@@ -307,8 +270,3 @@ else:
                 codes[i, left + j] = code
                 observed[0] += value != code
                 observed[1], observed[2] = min(observed[1], total), max(observed[2], total)
-
-    @helper
-    def butterflies(row, size):
-        """Transform the blocks of ``size``, at most 32, in ``row`` int16 or int32, a multiple of 32 long."""
-        _butterflies(row, size)

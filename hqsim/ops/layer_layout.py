@@ -107,7 +107,7 @@ def distinct_windows(window: Window, blocks: int, size: int) -> tuple[np.ndarray
 def row_layout(
     shape: tuple[int, int, int], itemsize: int, window: Window, *, flip: int = 0, groups: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where rows of ``[h, w, c]`` elements of ``itemsize`` bytes lie; the input column of each output column."""
+    """Where rows of ``[h, w, c]`` elements lie, each of ``itemsize`` bytes; the input column of every output's."""
     rows = _rows(shape, itemsize, window, groups)._replace(flip=flip)
     return np.array(rows), np.arange(window.output[1]) * window.stride
 
@@ -116,11 +116,10 @@ def row_layout(
 def pair_layout(
     m: int, k: int, group: int, pitch: int, itemsize: int, flip: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where ``m`` rows of ``k`` elements of ``itemsize`` bytes lie; ``group`` and ``pitch`` count elements."""
+    """Where ``m`` rows of ``k`` elements of ``itemsize`` bytes lie; ``group``, ``pitch`` in elements."""
     rows = _rows((m, 1, k), itemsize, Window((1, 1), 1, (0, 0), (m, 1)))
-    return np.array(rows._replace(group=group * itemsize, pitch=pitch * itemsize, flip=flip)), np.zeros(
-        1, int
-    )
+    rows = rows._replace(group=group * itemsize, pitch=pitch * itemsize, flip=flip)
+    return np.array(rows), np.zeros(1, np.int64)
 
 
 def _rows(shape: tuple[int, int, int], itemsize: int, window: Window, groups: int = 1) -> Rows:

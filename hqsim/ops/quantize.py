@@ -13,8 +13,8 @@ import numpy as np
 
 from hqsim.graph import HadamardWork, Node
 from hqsim.numerics import Transform, block_signs, dyadic, shift_round_half_up, sylvester
-from hqsim.ops.base import Operator, exact_clamp, scalar
-from hqsim.ops.layout import in_memory_order
+from hqsim.ops.base import Operator, exact_clamp
+from hqsim.ops.layout import CHANNELS_FIRST, in_memory_order
 
 FACTOR_BYTES = 3.0
 """A dyadic factor in a table: 15 bits of multiplier, a shift."""
@@ -93,7 +93,7 @@ class Quantize(Operator):
     """Carrier to operand; the width rule is the recipe's, the storage is the operand's bits."""
 
     name = "quantize"
-    per_step = frozenset({"multiplier", "shift", "zero_point"})
+    per_step = frozenset({"multiplier", "shift", "zero_point", "factor"})
 
     def evaluate(self, node, inputs, parameters):
         """The float model does not quantize."""
@@ -138,45 +138,28 @@ class Quantize(Operator):
             "zero_point": np.array(output.zero_points, np.int64),
         }
 
+    def pack(self, node, arrays):
+        """Multiplier, shift and zero-point of an entry side by side; the signs of a block."""
+        numbers = np.broadcast_arrays(*(arrays[name] for name in ("multiplier", "shift", "zero_point")))
+        return {"factor": np.stack(numbers, axis=-1), "signs": signs_of(transform_of(node))}
+
     def integer(self, node, arrays, inputs, output):
-        """Kernel ``quantize_transformed``: butterflies, one rescale; ``rescale`` without a transform."""
-        transform = transform_of(node)
-        if transform is None:
-            return self._rescaled(arrays, inputs[0], output)
+        """Kernel ``quantize_transformed``: butterflies, one rescale; blocks of one without a transform."""
         from hqsim.kernels.transform import quantize_transformed
 
-        x = channels_last(inputs[0])
+        packed = arrays if "factor" in arrays else self.pack(node, arrays)
+        x, order = in_memory_order(inputs[0])
+        along_width = False
+        if len(packed["signs"]) > 1:
+            along_width = node.attributes["hadamard_axis"] != "channel"
+            if x.ndim == 4 and order != CHANNELS_FIRST:
+                x, order = channels_last(x), CHANNELS_FIRST
         codes = np.empty(x.shape, output.dtype)
+        view = (-1, *x.shape[-2:]) if along_width else (1, -1, 1)
         saturated = quantize_transformed(
-            lanes_view(x, transform),
-            signs_of(transform),
-            scalar(arrays["multiplier"]),
-            scalar(arrays["shift"]),
-            scalar(arrays["zero_point"]),
-            np.int64(output.low),
-            np.int64(output.high),
-            lanes_view(codes, transform),
+            x.reshape(view), packed["signs"], packed["factor"], output.low, output.high, codes.reshape(view)
         )
-        return channels_first(codes), int(saturated)
-
-    @staticmethod
-    def _rescaled(arrays, x, output):
-        """Without a transform."""
-        from hqsim.kernels.rescale import rescale
-
-        x, order = in_memory_order(x)
-        codes = np.empty(x.shape, output.dtype)
-        saturated = rescale(
-            x.reshape(-1),
-            scalar(arrays["multiplier"]),
-            scalar(arrays["shift"]),
-            np.int64(0),
-            scalar(arrays["zero_point"]),
-            np.int64(output.low),
-            np.int64(output.high),
-            codes.reshape(-1),
-        )
-        return codes.transpose(order), int(saturated)
+        return codes.transpose(order), saturated
 
     def exact(self, node, arrays, inputs, output):
         """Dense +-1 matrix, a plain rescale, the zero-point."""

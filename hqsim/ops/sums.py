@@ -222,11 +222,9 @@ def folded_integer(node: Node, weight: np.ndarray) -> np.ndarray:
     quantize_transformed(
         blocks_view(np.ascontiguousarray(weight, np.int16), transform, 1),
         signs_of(transform),
-        np.int64(1),
-        np.int64(0),
-        np.int64(0),
-        np.int64(limits.min),
-        np.int64(limits.max),
+        np.array([1, 0, 0]),
+        int(limits.min),
+        int(limits.max),
         blocks_view(folded, transform, 1),
     )
     return folded

@@ -213,9 +213,9 @@ def _transform_calls(scale: int, rng: np.random.Generator) -> dict[str, Call]:
         ("rows", quantize_rows, invert_rows),
     ):
         shape = (2 * scale, 8, 70 if kind == "lanes" else 1)
-        numbers = [np.int64(value) for value in (17000, 20, 1, -9, 6)]
+        factor = np.array([17000, 20, 1])
         x = rng.integers(-300, 301, shape).astype(np.int16)
-        calls[f"quantize_{kind}"] = quantize, (x, signs, *numbers, 2, _out(shape, np.int8))
+        calls[f"quantize_{kind}"] = quantize, (x, signs, factor, -8, 7, 2, _out(shape, np.int8))
         for bits, dtype in (("", np.int16), ("_in_32_bits", np.int32)):
             codes = rng.integers(-8, 8, shape).astype(np.int8)
             results = (_out((2 * scale, 12, 1), np.int8),)

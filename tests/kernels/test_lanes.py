@@ -11,11 +11,9 @@ import pytest
 from hqsim.kernels.group_norm import _add_moments, normalize_row
 from hqsim.kernels.lanes import LANE, SIZE, elements, filled, is_signed, lane_intrinsic, lane_loop
 from hqsim.kernels.rescale import _add_lanes, _add_wide, _look_up_lanes, add_run, rescale_lanes
-from hqsim.kernels.transform import _butterfly, _centre, _finish, _two_butterflies
 from tests import naive
 
 LENGTHS = [0, 1, 15, 16, 17, 33]
-LONGER = [0, 1, 31, 32, 33, 65]
 """Around vectors of 16 and of 32."""
 NARROW = [np.int8, np.uint8, np.int16, np.uint16]
 SIGNED = [np.int8, np.int16, np.int32]
@@ -97,26 +95,6 @@ def run_is_signed(x):
 @numba.njit
 def run_entries(x, first, table, codes):
     return _look_up_lanes(x, first, table, codes)
-
-
-@numba.njit
-def run_centre(x, zero, signs, target):
-    _centre(x, zero, signs, target)
-
-
-@numba.njit
-def run_finish(values, signs, places, target):
-    _finish(values, signs, places, target)
-
-
-@numba.njit
-def run_butterfly(upper, lower):
-    _butterfly(upper, lower)
-
-
-@numba.njit
-def run_two_butterflies(a, b, c, d):
-    _two_butterflies(a, b, c, d)
 
 
 @numba.njit
@@ -216,49 +194,6 @@ def test_add(length: int, run: Any, factors: tuple[int, int]) -> None:
     assert codes.tolist() == expected.tolist()
     assert saturated == clipped
     assert outside(whole) == {99}
-
-
-@pytest.mark.parametrize("length", LONGER)
-@pytest.mark.parametrize(
-    ("source", "target"), [(np.int8, np.int16), (np.uint8, np.int16), (np.int16, np.int32)]
-)
-def test_centre_and_finish(source: Any, target: Any, length: int) -> None:
-    x, limits = random(source, length), np.iinfo(source)
-    signs = np.random.default_rng(length).choice(np.array([-1, 1], np.int16), length)
-    for zero in (0, limits.min, limits.max):
-        whole, centred = room(target, length)
-        run_centre(x, np.int64(zero), signs, centred)
-        expected = [(int(code) - zero) * int(sign) for code, sign in zip(x, signs, strict=True)]
-        assert centred.tolist() == expected
-        assert outside(whole) == {99}
-        for places in (0, 1):
-            whole, finished = room(np.int16, length)
-            values = (centred // 2).astype(target)
-            run_finish(values, signs, np.int64(places), finished)
-            halved = [int(value) * int(sign) >> places for value, sign in zip(values, signs, strict=True)]
-            assert finished.tolist() == [(value + 2**15) % 2**16 - 2**15 for value in halved]
-            assert outside(whole) == {99}
-
-
-@pytest.mark.parametrize("length", LONGER)
-@pytest.mark.parametrize("dtype", [np.int16, np.int32])
-def test_butterflies_in_place(dtype: Any, length: int) -> None:
-    """Two stages make four times the codes: -2**15 in 16 bits, or -2**31 in 32."""
-    parts = [random(dtype, length, seed) // 4 for seed in range(4)]
-    a, b, c, d = (part.astype(object) for part in parts)
-    rooms = [room(dtype, length) for _ in parts]
-    for (_, target), part in zip(rooms, parts, strict=True):
-        target[:] = part
-    run_two_butterflies(*(target for _, target in rooms))
-    expected = [a + b + c + d, a - b + c - d, a + b - c - d, a - b - c + d]
-    assert [target.tolist() for _, target in rooms] == [values.tolist() for values in expected]
-    assert set().union(*(outside(whole) for whole, _ in rooms)) == {99}
-    (first, upper), (second, lower) = room(dtype, length), room(dtype, length)
-    upper[:], lower[:] = 2 * parts[0], 2 * parts[1]
-    run_butterfly(upper, lower)
-    assert upper.tolist() == (2 * a + 2 * b).tolist()
-    assert lower.tolist() == (2 * a - 2 * b).tolist()
-    assert outside(first) | outside(second) == {99}
 
 
 @pytest.mark.parametrize(

@@ -6,8 +6,6 @@ import numpy as np
 import pytest
 
 from hqsim.kernels.transform import (
-    BLOCK_BYTES,
-    _lane_count,
     invert_lanes,
     invert_rows,
     invert_transform,
@@ -30,6 +28,12 @@ def make_signs(order: int, with_signs: bool) -> np.ndarray:
     return np.array(naive.rudin_shapiro(n) if with_signs else [1] * n)
 
 
+def room(shape: tuple[int, int, int], dtype: type) -> tuple[np.ndarray, np.ndarray]:
+    """An array of 99 amid 100 more on either side, and itself."""
+    whole = np.full(200 + np.prod(shape), 99, dtype)
+    return whole, whole[100:-100].reshape(shape)
+
+
 def dense(x: np.ndarray, signs: np.ndarray, *, inverse: bool = False) -> np.ndarray:
     """``naive.transform`` by a matrix, int64: for arrays too large for its loops."""
     blocks = x.astype(np.int64).reshape(len(x), -1, len(signs), x.shape[2])
@@ -47,9 +51,8 @@ def quantize(
     dtype: type = np.int8,
 ) -> tuple[np.ndarray, int]:
     codes = np.full(x.shape, 99, dtype)
-    numbers = [np.int64(value) for value in (*factor, zero, *limits)]
-    saturated = quantize_transformed(x, signs, *numbers, codes)
-    return codes, int(saturated)
+    saturated = quantize_transformed(x, signs, np.array([*factor, zero]), *limits, codes)
+    return codes, saturated
 
 
 def invert(
@@ -147,8 +150,7 @@ def test_threads_share_all_rows_and_lanes(inner: int, threads: int) -> None:
     x = np.random.default_rng(threads).integers(-500, 500, (5, 16, inner)).astype(np.int16)
     codes = np.full(x.shape, 99, np.int16)
     quantize_parts = quantize_rows if inner == 1 else quantize_lanes
-    numbers = [np.int64(value) for value in (3, 1, 5, low - 5, high - 5)]
-    saturated = quantize_parts(x, signs, *numbers, threads, codes)
+    saturated = quantize_parts(x, signs, np.array([3, 1, 5]), low, high, threads, codes)
     values = np.floor_divide(dense(x, signs) * 3 + 1, 2) + 5
     assert np.array_equal(codes, values.clip(low, high))
     assert saturated == np.count_nonzero(codes != values) > 0
@@ -161,15 +163,23 @@ def test_threads_share_all_rows_and_lanes(inner: int, threads: int) -> None:
     assert np.array_equal(operand, dense(x - 4, signs, inverse=True))
 
 
-@pytest.mark.parametrize("order", range(8))
-@pytest.mark.parametrize("itemsize", [2, 4])
-def test_a_block_stays_in_the_first_cache(order: int, itemsize: int) -> None:
-    """Unless its 64 lanes are larger; it is no wider than the array, filled up to 64."""
-    for inner in (2, 63, 64, 65, 500, 10_000):
-        lanes = _lane_count(2**order, itemsize, inner)
-        assert lanes % 64 == 0
-        assert 64 <= lanes < inner + 64
-        assert lanes == 64 or lanes * 2**order * itemsize <= BLOCK_BYTES
+@pytest.mark.parametrize("order", [0, 2, 6])
+@pytest.mark.parametrize("layout", [(1, 1, 1), (3, 1, 1), (5, 3, 1), (2, 1, 5), (1, 2, 63), (3, 1, 65)])
+def test_nothing_else_is_touched(order: int, layout: tuple[int, int, int]) -> None:
+    """Before and behind the arrays; whole vectors, and what is left of them."""
+    outer, blocks, inner = layout
+    n = 2**order
+    shape, tail = (outer, n * blocks, inner), 2 * blocks if inner == 1 else 0
+    longer = outer, n * blocks + tail, inner
+    x = np.random.default_rng(0).integers(-8, 8, shape)
+    whole, target = room(shape, np.int8)
+    quantize_transformed(x.astype(np.int16), np.ones(n, np.int64), np.array([1, 0, 0]), -128, 127, target)
+    assert (np.delete(whole, np.s_[100 : 100 + target.size]) == 99).all()
+    whole, target = room(longer if order else shape, np.int16)
+    sides, parity = room((outer, blocks, inner), np.uint8)
+    invert_transform(x.astype(np.int8), np.ones(n, np.int64), np.int64(0), order > 0, target, parity)
+    assert (np.delete(whole, np.s_[100 : 100 + target.size]) == 99).all()
+    assert (np.delete(sides, np.s_[100 : 100 + parity.size]) == 99).all()
 
 
 @pytest.mark.parametrize(("shift", "expected"), [(0, [-10, -6, 6, 10]), (2, [-2, -1, 2, 3])])
@@ -292,6 +302,16 @@ def test_the_inverse_reaches_the_range_of_the_operand(
     half = n // 2
     assert reached.max() == max(n * high, half * (high - low))
     assert reached.min() == min(n * low, half * (low - high))
+
+
+@pytest.mark.parametrize("inner", [1, 70])
+@pytest.mark.parametrize("dtype", [np.int8, np.int32])
+def test_signs_of_any_type(inner: int, dtype: type[np.signedinteger]) -> None:
+    signs = make_signs(3, True)
+    x = np.random.default_rng(5).integers(-8, 8, (3, 16, inner)).astype(np.int8)
+    codes, _ = quantize(x.astype(np.int16), signs.astype(dtype), (1, 0), I16, 0, np.int16)
+    assert np.array_equal(codes, dense(x, signs))
+    assert np.array_equal(invert(x, signs.astype(dtype)), dense(x, signs, inverse=True))
 
 
 def test_forward_and_inverse_give_n_times_the_input() -> None:

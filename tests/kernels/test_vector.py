@@ -7,7 +7,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from hqsim.kernels.vector import butterflies, copy_runs, rescale_block, unpack_nibbles, widen
+from hqsim.kernels.vector import copy_runs, rescale_block, unpack_nibbles, widen
 from tests import naive
 
 LIMITS = (-1000, 900)
@@ -131,20 +131,3 @@ def test_what_is_observed_joins_what_was() -> None:
     assert observed.tolist() == [34 + 20, -52, 37]
     rescale_block(sums, 0, one, none, none, *limits, codes[:0], 0, observed)
     assert observed.tolist() == [54, -52, 37]
-
-
-@pytest.mark.parametrize("dtype", [np.int16, np.int32])
-@pytest.mark.parametrize("size", [1, 2, 4, 8, 16, 32])
-@pytest.mark.parametrize("length", [32, 96])
-def test_butterflies(size: int, length: int, dtype: type[np.signedinteger]) -> None:
-    """Codes so large that the sum of a block needs every bit."""
-    reach = -np.iinfo(dtype).min // size
-    row = np.random.default_rng(size).integers(-reach, reach, length).astype(dtype)
-    row[:size] = -reach
-    expected = row.astype(np.int64).reshape(-1, size) @ np.array(naive.hadamard(size))
-    assert expected.min() == np.iinfo(dtype).min
-    padded = np.full(length + 5, 99, dtype)
-    padded[:length] = row
-    butterflies(padded[:length], size)
-    assert padded[:length].tolist() == expected.ravel().tolist()
-    assert (padded[length:] == 99).all()
