@@ -107,7 +107,7 @@ def distinct_windows(window: Window, blocks: int, size: int) -> tuple[np.ndarray
 def row_layout(
     shape: tuple[int, int, int], itemsize: int, window: Window, *, flip: int = 0, groups: int = 1
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Where rows of ``[h, w, c]`` elements lie, each of ``itemsize`` bytes; the input column of every output's."""
+    """Where rows of ``[h, w, c]`` elements of ``itemsize`` bytes lie; which input column each output has."""
     rows = _rows(shape, itemsize, window, groups)._replace(flip=flip)
     return np.array(rows), np.arange(window.output[1]) * window.stride
 

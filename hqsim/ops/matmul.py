@@ -16,7 +16,7 @@ from hqsim.ops.realisation import multiplier_range
 def _repeated(columns: int, multiplier: int, bias: int, bias_bits: int, shift: int) -> Rescale:
     """Return the same rescale for every column."""
     factor = np.full(columns, multiplier, np.int32)
-    return Rescale(factor, np.full(columns, bias), np.int64(bias_bits), np.full(columns, shift))
+    return Rescale(factor, np.full(columns, bias), bias_bits, np.full(columns, shift))
 
 
 class Matmul(Multiply):
