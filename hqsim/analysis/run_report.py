@@ -11,11 +11,12 @@ import numpy as np
 
 from hqsim.analysis.answers import answers
 from hqsim.analysis.comparison_table import COSTS, MEASURED
+from hqsim.analysis.comparison_view import comparison_view, transform_texts
 from hqsim.analysis.findings import findings
 from hqsim.analysis.quality import FEATURES
 from hqsim.analysis.run_charts import curves, details, grids, layer_view, rooflines, timelines
 from hqsim.report import ComparisonReport, ImageStrip, Page, RunReport, VerdictCard
-from hqsim.report.tradeoff import Point, Tradeoff
+from hqsim.report.tradeoff import LABELLED, Point, Tradeoff
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
     from hqsim.report.details import LayerDetail
 
 SHOWN = 20
+WHOLE_RUNS = 12
+"""So many runs are shown whole; of more, those on a front: with images, roofline and timeline."""
+HOLLOW = "asymmetric operands"
 DETAILED_LAYERS = 400
 """So many layers of a page, of each run those with the largest shares of the error, show distributions."""
 EXECUTORS = MappingProxyType({"fakequant": "fake-quant"})
@@ -50,7 +54,8 @@ def page_of(
         Verdicts to show before a run's own, by its name.
     """
     named = _own_names(runs)
-    layers = max(1, DETAILED_LAYERS // max(len(named), 1))
+    whole = _shown_whole(named, comparison)
+    layers = max(1, DETAILED_LAYERS // len(named))
     models = dict.fromkeys(str(run.settings.get("model", "")) for run in runs)
     several = len(named) > 1
     title = " and ".join(name for name in models if name) or "hqsim"
@@ -58,7 +63,8 @@ def page_of(
         title=f"{title}: {len(named)} runs compared" if several else f"{title} · {next(iter(named))}",
         subtitle="" if several else _subtitle(runs[0]),
         runs=tuple(
-            _run(name, run, layers=layers, cards=tuple(cards.get(name, ()))) for name, run in named.items()
+            _run(name, run, layers=layers, cards=tuple(cards.get(name, ())), whole=name in whole)
+            for name, run in named.items()
         ),
         comparison=_comparison(named, comparison) if several or comparison else None,
     )
@@ -74,8 +80,19 @@ def _own_names(runs: Sequence[Run]) -> dict[str, Run]:
     return named
 
 
-def _run(name: str, run: Run, *, layers: int, cards: tuple[VerdictCard, ...]) -> RunReport:
-    images, labels = _images(run)
+def _shown_whole(named: Mapping[str, Run], comparison: Comparison | None) -> set[str]:
+    """Return the names of the runs that the page shows whole: all, or of many those on a front."""
+    if len(named) <= WHOLE_RUNS:
+        return set(named)
+    if comparison is None:
+        return set(list(named)[:WHOLE_RUNS])
+    table = comparison.table
+    return set(table["run"][table["pareto_energy"] | table["pareto_latency"]])
+
+
+def _run(name: str, run: Run, *, layers: int, cards: tuple[VerdictCard, ...], whole: bool) -> RunReport:
+    """Return what the page says of one run; the largest charts only where it is shown ``whole``."""
+    images, labels = _images(run) if whole else ((), ())
     shares = run.sensitivity
     return RunReport(
         name=name,
@@ -90,8 +107,8 @@ def _run(name: str, run: Run, *, layers: int, cards: tuple[VerdictCard, ...]) ->
         layers=layer_view(run),
         details=_most_important(details(run), run, layers),
         totals=run.totals,
-        rooflines=rooflines(run),
-        timelines=timelines(run),
+        rooflines=rooflines(run) if whole else (),
+        timelines=timelines(run) if whole else (),
         quality=run.quality.replace({"executor": dict(EXECUTORS)}),
         tables={table: getattr(run, table) for table in TABLES},
         manifest=run.manifest,
@@ -193,10 +210,13 @@ def _comparison(named: Mapping[str, Run], found: Comparison | None) -> Compariso
 
     runs = list(named.values())
     table = found.table if found else run_table(named)
+    view, common = comparison_view(table)
     images, labels = _compared_images(named)
     return ComparisonReport(
         answers=answers(runs, table),
         table=table,
+        view=view,
+        common=common,
         claims=found.claims if found else pd.DataFrame(),
         left_out=found.left_out if found else pd.DataFrame(),
         tradeoffs=tuple(_tradeoffs(table)),
@@ -231,6 +251,8 @@ def _tradeoffs(table: pd.DataFrame) -> list[Tradeoff]:
     found: list[Tradeoff] = []
     if "sqnr_db" not in table:
         return found
+    many = table["run"].nunique() > LABELLED and "transform" in table
+    table = table.assign(group=transform_texts(table) if many else table["run"])
     for machine, rows in table.groupby("machine", sort=False):
         for column, label, unit in (
             ("energy_pj", "energy per image", "pj"),
@@ -240,11 +262,12 @@ def _tradeoffs(table: pd.DataFrame) -> list[Tradeoff]:
             points = tuple(
                 Point(
                     label=str(row["run"]),
-                    group=str(row["run"]),
+                    group=str(row["group"]),
                     cost=float(row[column]),
                     quality=float(row["sqnr_db"]),
                     low=float(row.get("sqnr_low_db", np.nan)),
                     high=float(row.get("sqnr_high_db", np.nan)),
+                    hollow=many and not row.get("symmetric", True),
                 )
                 for row in known.to_dict("records")
                 if np.isfinite(row["sqnr_db"])
@@ -258,6 +281,7 @@ def _tradeoffs(table: pd.DataFrame) -> list[Tradeoff]:
                         unit=unit,
                         quality_label="SQNR against float [dB]",
                         points=points,
+                        hollow=HOLLOW if any(point.hollow for point in points) else "",
                     )
                 )
     return found

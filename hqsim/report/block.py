@@ -13,18 +13,19 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from hqsim.report.curves import COLOURS
-from hqsim.report.data import Page, RunReport
+from hqsim.report.data import ComparisonReport, Page, RunReport
 from hqsim.report.details import LayerDetail
 from hqsim.report.grid import Grid
 from hqsim.report.lines import LineChart
 from hqsim.report.roofline import RooflinePanel
 from hqsim.report.scale import PARTS, VIRIDIS
-from hqsim.report.tables import Table, machine_views, table_of
+from hqsim.report.tables import machine_views, table_of
 from hqsim.report.timeline import Timeline
-from hqsim.report.tradeoff import Tradeoff, front_of
+from hqsim.report.tradeoff import Tradeoff, front_of, labelled
 
 PLACES = 65534
 """Places between the extremes of a packed line; place 0 is a gap."""
@@ -32,12 +33,13 @@ PLACES = 65534
 
 def block_of(page: Page) -> str:
     """Return the data of ``page`` as JSON that may stand inside a script element."""
-    tradeoffs = page.comparison.tradeoffs if page.comparison else ()
+    comparison = page.comparison or ComparisonReport()
     data = {
         "gradient": VIRIDIS,
         "parts": PARTS,
         "colours": COLOURS,
-        "tradeoffs": [_tradeoff(item) for item in tradeoffs],
+        "tradeoffs": [_tradeoff(item) for item in comparison.tradeoffs],
+        "comparison": _rows(comparison.view, keep=("run", "sqnr_db"), title="choices, widths, quality"),
         "runs": [_run(run) for run in page.runs],
     }
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
@@ -48,7 +50,7 @@ def _run(run: RunReport) -> dict[str, Any]:
     shares = run.shares
     return {
         "name": run.name,
-        "layers": _layers(table_of(run.layers)),
+        "layers": _rows(run.layers, keep=("layer", "op"), title="numerics"),
         "grids": [_grid(grid) for grid in run.grids],
         "shares": []
         if shares.empty
@@ -63,8 +65,12 @@ def _run(run: RunReport) -> dict[str, Any]:
     }
 
 
-def _layers(table: Table) -> dict[str, Any]:
-    """Columns with the text of every cell and, for numbers, the key to sort by (None: text, "": missing)."""
+def _rows(frame: pd.DataFrame, *, keep: tuple[str, ...], title: str) -> dict[str, Any]:
+    """Columns with the text of every cell and, for numbers, the key to sort by (None: text, "": missing).
+
+    The views are those of :func:`machine_views`.
+    """
+    table = table_of(frame)
     return {
         "columns": [
             {
@@ -87,7 +93,7 @@ def _layers(table: Table) -> dict[str, Any]:
                 "title": view.title,
                 "columns": [table.columns.index(column) for column in view.table.columns],
             }
-            for view in machine_views(table)
+            for view in machine_views(table, keep=keep, title=title)
         ],
         "count": len(table.rows),
     }
@@ -183,17 +189,20 @@ def _timeline(timeline: Timeline) -> dict[str, Any]:
 
 def _tradeoff(tradeoff: Tradeoff) -> dict[str, Any]:
     cost_label, points = tradeoff.scaled()
-    front = front_of(points)
+    front, named = front_of(points), labelled(points)
     return {
         "title": tradeoff.title,
         "x_label": cost_label,
         "y_label": tradeoff.quality_label,
+        "hollow": tradeoff.hollow,
         "points": [
             {
                 "label": point.label,
                 "group": point.group,
                 **{name: _number(getattr(point, name)) for name in ("cost", "quality", "low", "high")},
                 "front": point in front,
+                "named": point in named,
+                "hollow": point.hollow,
             }
             for point in points
         ],

@@ -171,13 +171,17 @@ class RunReport:
 class ComparisonReport:
     """What a page of several runs shows before it shows each of them.
 
-    ``table`` has one row per run and machine, ``claims`` one per claim (``claim, source, measured, verdict,
-    detail``), ``left_out`` what was asked for and is not in the table, with the reason; ``tradeoffs`` are
-    quality over cost, ``images`` one strip per run from the same noise.
+    ``table`` has one row per run and machine; ``view`` is the same to read, one row per run, the columns of
+    machines named as those of ``RunReport.layers``; ``common`` says what all runs share. ``claims`` has one
+    row per claim (``claim, source, measured, verdict, detail``), ``left_out`` what was asked for and is not
+    in the table, with the reason; ``tradeoffs`` are quality over cost, ``images`` one strip per run from the
+    same noise.
     """
 
     answers: tuple[Answer, ...] = ()
     table: pd.DataFrame = field(default_factory=pd.DataFrame)
+    view: pd.DataFrame = field(default_factory=pd.DataFrame)
+    common: str = ""
     claims: pd.DataFrame = field(default_factory=pd.DataFrame)
     left_out: pd.DataFrame = field(default_factory=pd.DataFrame)
     tradeoffs: tuple[Tradeoff, ...] = ()
