@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 EQUAL_PERCENT = 5.0
 """Energies less than so many percent apart count as equal."""
 WORST = 5
+NAMED = 5
+"""So many runs of equal energy are named, the best first."""
 Row = Mapping[str, Any]
 
 
@@ -68,7 +70,8 @@ def _best(judge: _Judge, table: pd.DataFrame) -> Iterator[Answer]:
         said.append(f"{best['run']} on {machine} ({best['sqnr_db']:.1f} dB at {_mj(best)}{doubt})")
         cheaper = [row for row in ranked[1:] if _percent(row, best, "energy_pj") < -EQUAL_PERCENT]
         if equal:
-            others = ", ".join(f"{row['run']} {row['sqnr_db']:.1f} dB" for row in equal)
+            others = ", ".join(f"{row['run']} {row['sqnr_db']:.1f} dB" for row in equal[:NAMED])
+            others += f" and {len(equal) - NAMED} more" if len(equal) > NAMED else ""
             grounds.append(
                 f"{machine}, energy within {EQUAL_PERCENT:.0f} %: {others}. {_lead(judge, best, equal[0])}"
             )

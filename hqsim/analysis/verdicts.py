@@ -51,7 +51,7 @@ class Verdict:
 
 
 def judge(runs: Sequence[Run], table: pd.DataFrame, curves: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return a row per claim: ``claim``, ``source``, ``measured``, ``verdict``, ``detail``; judged ones first.
+    """Return a row per claim: ``claim, source, measured, verdict, detail``; the judged ones first.
 
     Parameters
     ----------

@@ -43,6 +43,13 @@ def test_a_lead_within_the_intervals_is_not_clear():
     assert "0.4 dB, is within what other images could change" in found.grounds[0]
 
 
+def test_of_many_peers_the_best_five_are_named():
+    found = asked([row(f"r{index}", float(index), 1.0) for index in range(9)], "equal energy")
+    assert (
+        "5 %: r7 7.0 dB, r6 6.0 dB, r5 5.0 dB, r4 4.0 dB, r3 3.0 dB and 3 more. The lead" in found.grounds[0]
+    )
+
+
 def test_what_less_energy_would_give_is_said():
     found = asked([row("a", 8.0, 1.0), row("b", 10.0, 2.0)], "equal energy")
     assert found.grounds[0].startswith("m, with less energy: a is best (8.0 dB), at 50 % less.")
