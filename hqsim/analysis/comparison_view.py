@@ -3,52 +3,69 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
 
 CHOICES = ("transform", "order", "symmetric", "trained", "weight_bits", "activation_bits")
-MERGED = ("method", "axis", "signs")
-"""Columns that the names of runs and the texts of transforms hold."""
 INTERVAL = ("sqnr_low_db", "sqnr_high_db")
+QUALITY = ("sqnr_db", "sqnr_interval", "psnr_db", "frechet_distance", "classifier_accuracy")
+WIDTHS = (
+    "sqnr_db",
+    "storage_bits",
+    "multiplier_bits",
+    "multiplier_bits_mean",
+    "accumulator_bits",
+    "weight_crest",
+    "model_bytes",
+)
 
 
-def comparison_view(table: pd.DataFrame) -> tuple[pd.DataFrame, str]:
-    """Return the table of a page, and what all of its runs have in common.
+@dataclass(frozen=True, eq=False)
+class ComparisonView:
+    """One row per run, the columns of each tab, and in words the choices that all runs share.
 
-    Parameters
-    ----------
-    table
-        One row per run and machine (``Comparison.table``); choices may be missing.
-
-    Returns
-    -------
-    view
-        One row per run. ``transform`` holds axis and signs too, ``sqnr_interval`` both of its ends; choices
-        that all runs share are left out, costs are called ``latency_s[MACHINE]``.
-    common
-        The shared choices in words, empty where there are none.
+    ``transform`` holds axis and signs too, ``sqnr_interval`` both of its ends; costs are called
+    ``latency_s[MACHINE]``. Choices that all runs share, and what was not measured, have no column.
     """
-    import pandas as pd
 
-    costs = list(table.columns[table.columns.get_loc("machine") + 1 :]) if "machine" in table else []
-    view = table.drop_duplicates("run").drop(columns=["machine", *costs], errors="ignore")
-    view = view.assign(transform=transform_texts(view)) if "transform" in view else view
-    view = view.drop(columns=list(MERGED), errors="ignore").dropna(axis="columns", how="all")
-    if set(INTERVAL) <= set(view.columns):
-        ends = [_interval(low, high) for low, high in zip(*(view[name] for name in INTERVAL), strict=True)]
-        view.insert(view.columns.get_loc(INTERVAL[0]), "sqnr_interval", ends)
-        view = view.drop(columns=list(INTERVAL))
-    shared = {name: view[name].iloc[0] for name in CHOICES if name in view and view[name].nunique() == 1}
-    if len(view) > 1:
-        view = view.drop(columns=list(shared))
-    for machine, rows in table.groupby("machine", sort=False) if costs else ():
-        if machine:
-            own = rows.set_index("run")[costs].add_suffix(f"[{machine}]")
-            view = view.join(own.dropna(axis="columns", how="all"), on="run")
-    common = ", ".join(f"{name.replace('_', ' ')} {_word(value)}" for name, value in shared.items())
-    return pd.DataFrame(view).reset_index(drop=True), common if len(view) > 1 else ""
+    rows: pd.DataFrame
+    tabs: Mapping[str, Sequence[str]]
+    common: str
+
+
+def comparison_view(table: pd.DataFrame) -> ComparisonView:
+    """Return what a page shows of a table with one row per run and machine (``Comparison.table``).
+
+    Choices, widths and quality may be missing.
+    """
+    rows = table.drop_duplicates("run").set_index("run", drop=False)
+    if "transform" in rows:
+        rows = rows.assign(transform=transform_texts(rows))
+    if set(INTERVAL) <= set(rows):
+        ends = zip(*(rows[name] for name in INTERVAL), strict=True)
+        rows = rows.assign(sqnr_interval=[_interval(low, high) for low, high in ends])
+    known = rows.columns[rows.notna().any()]
+    choices = [name for name in CHOICES if name in known]
+    shared = [name for name in choices if len(rows) > 1 and rows[name].nunique() == 1]
+    own = ["run", *(name for name in choices if name not in shared)]
+    tabs = {
+        title: [*own, *(name for name in names if name in known)]
+        for title, names in (("quality", QUALITY), ("widths", WIDTHS))
+        if any(name in known for name in names if name != "sqnr_db")
+    }
+    columns = list(dict.fromkeys(name for names in tabs.values() for name in names)) or own
+    view = rows[columns]
+    costs = list(table.columns[table.columns.get_loc("machine") + 1 :])
+    for machine, costed in table[table["machine"] != ""].groupby("machine", sort=False):
+        found = costed.set_index("run")[costs].dropna(axis="columns", how="all").add_suffix(f"[{machine}]")
+        view = view.join(found)
+        tabs[str(machine)] = ["run", *(["sqnr_db"] if "sqnr_db" in columns else []), *found.columns]
+    common = ", ".join(f"{name.replace('_', ' ')} {_word(rows[name].iloc[0])}" for name in shared)
+    return ComparisonView(view.reset_index(drop=True), tabs, common)
 
 
 def transform_texts(table: pd.DataFrame) -> list[str]:

@@ -210,13 +210,14 @@ def _comparison(named: Mapping[str, Run], found: Comparison | None) -> Compariso
 
     runs = list(named.values())
     table = found.table if found else run_table(named)
-    view, common = comparison_view(table)
+    view = comparison_view(table)
     images, labels = _compared_images(named)
     return ComparisonReport(
         answers=answers(runs, table),
         table=table,
-        view=view,
-        common=common,
+        view=view.rows,
+        views=view.tabs,
+        common=view.common,
         claims=found.claims if found else pd.DataFrame(),
         left_out=found.left_out if found else pd.DataFrame(),
         tradeoffs=tuple(_tradeoffs(table)),

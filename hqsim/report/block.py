@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,7 +23,7 @@ from hqsim.report.grid import Grid
 from hqsim.report.lines import LineChart
 from hqsim.report.roofline import RooflinePanel
 from hqsim.report.scale import PARTS, VIRIDIS
-from hqsim.report.tables import machine_views, table_of
+from hqsim.report.tables import Table, machine_views, table_of
 from hqsim.report.timeline import Timeline
 from hqsim.report.tradeoff import Tradeoff, front_of, labelled
 
@@ -39,7 +39,7 @@ def block_of(page: Page) -> str:
         "parts": PARTS,
         "colours": COLOURS,
         "tradeoffs": [_tradeoff(item) for item in comparison.tradeoffs],
-        "comparison": _rows(comparison.view, keep=("run", "sqnr_db"), title="choices, widths, quality"),
+        "comparison": _compared(comparison),
         "runs": [_run(run) for run in page.runs],
     }
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
@@ -50,7 +50,7 @@ def _run(run: RunReport) -> dict[str, Any]:
     shares = run.shares
     return {
         "name": run.name,
-        "layers": _rows(run.layers, keep=("layer", "op"), title="numerics"),
+        "layers": _layers(run.layers),
         "grids": [_grid(grid) for grid in run.grids],
         "shares": []
         if shares.empty
@@ -65,12 +65,28 @@ def _run(run: RunReport) -> dict[str, Any]:
     }
 
 
-def _rows(frame: pd.DataFrame, *, keep: tuple[str, ...], title: str) -> dict[str, Any]:
+def _layers(frame: pd.DataFrame) -> dict[str, Any]:
+    table = table_of(frame)
+    return _rows(
+        table,
+        {
+            view.title: [table.columns.index(column) for column in view.table.columns]
+            for view in machine_views(table)
+        },
+    )
+
+
+def _compared(comparison: ComparisonReport) -> dict[str, Any]:
+    names = list(comparison.view.columns)
+    views = {title: [names.index(name) for name in wanted] for title, wanted in comparison.views.items()}
+    return _rows(table_of(comparison.view), views)
+
+
+def _rows(table: Table, views: Mapping[str, Sequence[int]]) -> dict[str, Any]:
     """Columns with the text of every cell and, for numbers, the key to sort by (None: text, "": missing).
 
-    The views are those of :func:`machine_views`.
+    ``views`` are places of columns by title.
     """
-    table = table_of(frame)
     return {
         "columns": [
             {
@@ -88,13 +104,7 @@ def _rows(frame: pd.DataFrame, *, keep: tuple[str, ...], title: str) -> dict[str
             }
             for position, column in enumerate(table.columns)
         ],
-        "views": [
-            {
-                "title": view.title,
-                "columns": [table.columns.index(column) for column in view.table.columns],
-            }
-            for view in machine_views(table, keep=keep, title=title)
-        ],
+        "views": [{"title": title, "columns": columns} for title, columns in views.items()],
         "count": len(table.rows),
     }
 

@@ -51,7 +51,7 @@ class Table:
 
 @dataclass(frozen=True)
 class TableView:
-    """One tab of a table of layers or runs: themselves, or what one machine makes of the same rows."""
+    """One tab of the layer table: the numerics, or what one machine makes of the same rows."""
 
     title: str
     table: Table
@@ -67,8 +67,8 @@ def table_of(frame: pd.DataFrame) -> Table:
     return Table(tuple(columns), tuple(zip(*cells, strict=True)))
 
 
-def machine_views(table: Table, *, keep: tuple[str, ...], title: str) -> tuple[TableView, ...]:
-    """Split the columns of ``table`` into one view without machine, called ``title``, and one per machine.
+def machine_views(table: Table, *, keep: tuple[str, ...] = ("layer", "op")) -> tuple[TableView, ...]:
+    """Split the columns of ``table`` into one view without machine and one per machine.
 
     The columns named in ``keep`` open every machine's view, so that its rows can be read alone.
     """
@@ -77,7 +77,7 @@ def machine_views(table: Table, *, keep: tuple[str, ...], title: str) -> tuple[T
         machines.setdefault(column.name.machine, []).append(position)
     shared = [position for position in machines[None] if table.columns[position].name.raw in keep]
     own = machines.pop(None)
-    views = [TableView(title, table.select(own))] if own else []
+    views = [TableView("numerics", table.select(own))] if own else []
     views += [TableView(str(machine), table.select(shared + owned)) for machine, owned in machines.items()]
     return tuple(views)
 

@@ -165,9 +165,13 @@ def test_the_compared_table_says_once_what_all_runs_share():
     runs, comparison = _grid(4)
     page = page_of(runs, comparison).comparison
     assert page.common == "order 5, trained no"
-    columns = ["run", "transform", "symmetric", "multiplier_bits", "sqnr_db", "sqnr_interval"]
+    choices = ["run", "transform", "symmetric"]
     costs = ["latency_s", "energy_pj", "dram_bytes", "pareto_energy", "pareto_latency"]
-    assert list(page.view) == columns + [f"{name}[m]" for name in costs]
+    assert page.views == {
+        "quality": [*choices, "sqnr_db", "sqnr_interval"],
+        "widths": [*choices, "sqnr_db", "multiplier_bits"],
+        "m": ["run", "sqnr_db", *(f"{name}[m]" for name in costs)],
+    }
     assert page.view["transform"].tolist() == ["none", "single width", "single width signs", "single channel"]
     assert page.view["sqnr_interval"][3] == "2.5 to 3.5"
     assert page.view["energy_pj[m]"].tolist() == [1e9, 1.1e9, 1.2e9, 1.3e9]

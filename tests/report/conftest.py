@@ -320,6 +320,7 @@ def page_of(*runs: RunReport) -> Page:
             answers=(Answer("Which method is best?", f"{runs[-1].name} is best.", ("by 1 dB",)),),
             table=pd.DataFrame({"run": names, "sqnr_db": 9.0, "machine": "edge", "energy_pj": 1e9}),
             view=pd.DataFrame({"run": names, "sqnr_db": range(len(runs)), "energy_pj[edge]": 1e9}),
+            views={"quality": ["run", "sqnr_db"], "edge": ["run", "sqnr_db", "energy_pj[edge]"]},
             common="order 5",
             claims=pd.DataFrame({"claim": ["fewer outliers"], "verdict": ["holds"], "detail": ["in 7 of 9"]}),
             tradeoffs=(

@@ -172,6 +172,7 @@ def evil_page():
         answers=(Answer(EVIL, EVIL, (EVIL,)),),
         table=pd.DataFrame({"run": [EVIL]}),
         view=pd.DataFrame({"run": [EVIL]}),
+        views={EVIL: ["run"]},
         common=EVIL,
         claims=pd.DataFrame({"claim": [EVIL]}),
         tradeoffs=(

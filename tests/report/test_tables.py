@@ -74,7 +74,7 @@ def test_each_machine_gets_its_columns_under_the_layers_names():
         [["conv_in", "conv2d", 8, 10, 0.5, 20]],
         columns=["layer", "op", "bits", "cycles[a]", "utilization[a]", "cycles[b]"],
     )
-    views = machine_views(table_of(frame), keep=("layer", "op"), title="numerics")
+    views = machine_views(table_of(frame))
     assert [(view.title, [head.name.raw for head in view.table.columns]) for view in views] == [
         ("numerics", ["layer", "op", "bits"]),
         ("a", ["layer", "op", "cycles[a]", "utilization[a]"]),
