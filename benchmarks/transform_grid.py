@@ -23,17 +23,14 @@ from hqsim.analysis.sample_quality import figures_of
 
 DOCS = Path(__file__).parent.parent / "docs"
 MACHINES = ("edge-npu-16x16", "tpu-v4i")
-PAIRS = {
-    "Signs": ({"signs": False}, {"signs": True}, "with signs"),
-    "Order 5 instead of 3": ({"order": 3}, {"order": 5}, "of order 5"),
-    "Asymmetric operands": ({"symmetric": True}, {"symmetric": False}, "asymmetric"),
-}
+CHOICES = ("transform", "axis", "signs", "order", "symmetric", "activation_bits")
 HEADER = """# The grid of transforms
 
 Written by `python benchmarks/transform_grid.py reports/grid` from
 
-    hqsim compare {model} --untrained --grid benchmarks/grids/digits.yaml \\
-        --hardware {machines} --images {images} --steps {steps} --out reports/grid
+    hqsim compare {model} --untrained --hardware {machines} \\
+        --grid benchmarks/grids/digits-w4a4.yaml,benchmarks/grids/digits-w4a3.yaml \\
+        --images {images} --steps {steps} --out reports/grid
 
 {count} recipes of plain PTQ that differ in one choice each: the transform, its order, its signs, the symmetry
 of activation codes, the width of activations. **Calibrated, not trained**; the trained methods stand in
@@ -51,16 +48,24 @@ or of convolutions too (*double channel*). Orders are the largest up to 3 or 5 t
 
 ## Findings
 
-SQNR of images against the float model's from the same noise; a difference is *clear* when the 95 % interval
-of the paired difference leaves out zero.
+SQNR of images against the float model's from the same noise; brackets are 95 % intervals, those of
+differences paired by image.
+
+"""
+CHANGES = """
+## What each choice changes
+
+SQNR in dB over all pairs of recipes that differ in this choice alone; *clearly*: the 95 % interval of the
+paired difference leaves out zero.
 
 """
 TABLE = """
 ## The table
 
 SQNR in dB with its 95 % interval. *Multiplier*, *accumulator*: bits, the largest of a layer (in brackets
-the mean by multiply-accumulates); *crest*: the weights' largest magnitude over their rms, the worst layer, in
-the domain of the codes. Energy and latency of one image beside those of *none* with the same codes.
+the mean by multiply-accumulates); *crest*: the weights' largest magnitude over their rms in the domain of the
+codes, the worst layer (the median one). Energy and latency of one image beside those of *none* with the same
+codes.
 """
 
 
@@ -87,7 +92,7 @@ def main() -> None:
     )  # fmt: skip
     for sentence in findings(table, figures):
         page += textwrap.fill(sentence, 118, initial_indent="- ", subsequent_indent="  ") + "\n"
-    page += TABLE
+    page += CHANGES + "".join(changes(table, figures)) + TABLE
     page += "".join(tables(table))
     (options.docs / "TRANSFORMS.md").write_text(page, encoding="utf-8")
 
@@ -111,42 +116,50 @@ def findings(table: pd.DataFrame, figures: Mapping[str, Measured]) -> Iterator[s
             f"**W4A{bits}, {codes}.** The best transform is {_name(best)}: {best['sqnr_db']:.1f} dB, "
             f"{text} dB beside none ({plain['sqnr_db']:.1f} dB), at {price}."
         )
-    for title, (before, after, word) in PAIRS.items():
-        changed = next(iter(before))
-        rest = [name for name in _CHOICES if name != changed]
-        old, new = (runs[runs[changed] == choice[changed]] for choice in (before, after))
-        yield f"**{title}.** {_gains(old.merge(new, on=rest, suffixes=('_old', '_new')), figures, word)}"
-    for axis in ("width", "channel"):
-        old, new = (
-            runs[(runs["transform"] == kind) & (runs["axis"] == where) & ~runs["signs"].astype(bool)]
-            for kind, where in (("single", axis), ("double", "none" if axis == "width" else "channel"))
-        )
-        rest = ["order", "symmetric", "activation_bits"]
-        name = "double (linear layers)" if axis == "width" else "double channel"
-        pairs = old.merge(new, on=rest, suffixes=("_old", "_new"))
-        yield f"**{name.capitalize()} instead of single {axis}.** {_gains(pairs, figures, name)}"
-    crest = runs.groupby("transform")["weight_crest"].max()
+    kinds = runs.groupby("transform", sort=False)
+    crest = kinds[["weight_crest", "weight_crest_median"]].max()
     yield (
-        f"**Weights.** The largest crest of a layer's weights is {crest['none']:.1f} as they are, which a "
-        f"single transform leaves alone ({crest['single']:.1f}), and {crest['double']:.1f} at most under a "
-        "double one."
+        "**Weights.** The median layer has a crest of "
+        + ", ".join(f"{row.weight_crest_median:.1f} ({kind})" for kind, row in crest.iterrows())
+        + " at most, the worst layer "
+        + ", ".join(f"{row.weight_crest:.1f} ({kind})" for kind, row in crest.iterrows())
+        + "."
     )
 
 
-_CHOICES = ["transform", "axis", "signs", "order", "symmetric", "activation_bits"]
+def changes(table: pd.DataFrame, figures: Mapping[str, Measured]) -> Iterator[str]:
+    """Yield the Markdown of what each choice changes, over all pairs that differ in it alone."""
+    runs = table.drop_duplicates("run").assign(name=lambda frame: transform_texts(frame))
+    plain, kinds = runs[runs["name"] == "none"], runs[runs["name"] != "none"]
+    yield "| Change | Pairs | Clearly better | Clearly worse | Least | Median | Most |\n"
+    yield "|---" + "|---:" * 6 + "|\n"
+    for name, rows in kinds.groupby("name", sort=False):
+        yield _change(f"{name} instead of none", plain, rows, ["symmetric", "activation_bits"], figures)
+    for old, new in (("single width", "double"), ("single channel", "double channel")):
+        before, after = (kinds[kinds["name"] == name] for name in (old, new))
+        on = ["order", "symmetric", "activation_bits"]
+        yield _change(f"{new} instead of {old}", before, after, on, figures)
+    for changed, old, new, words in (
+        ("signs", False, True, "signs"),
+        ("order", 3, 5, "order 5 instead of 3"),
+        ("symmetric", True, False, "asymmetric instead of symmetric codes"),
+    ):
+        before, after = (runs[runs[changed] == choice] for choice in (old, new))
+        yield _change(words, before, after, [name for name in CHOICES if name != changed], figures)
 
 
-def _gains(pairs: pd.DataFrame, figures: Mapping[str, Measured], word: str) -> str:
-    gains = pairs["sqnr_db_new"] - pairs["sqnr_db_old"]
-    found = [
+def _change(
+    words: str, before: pd.DataFrame, after: pd.DataFrame, on: list[str], figures: Mapping[str, Measured]
+) -> str:
+    pairs = before.merge(after, on=on, suffixes=("_before", "_after"))
+    gains = pairs["sqnr_db_after"] - pairs["sqnr_db_before"]
+    verdicts = [
         comparison(figures[new], figures[old], "sqnr_db")[0]
-        for new, old in zip(pairs["run_new"], pairs["run_old"], strict=True)
+        for new, old in zip(pairs["run_after"], pairs["run_before"], strict=True)
     ]
-    return (
-        f"Of {len(pairs)} pairs {found.count('better')} are clearly better {word} and "
-        f"{found.count('worse')} clearly worse; the differences go from {gains.min():+.1f} to "
-        f"{gains.max():+.1f} dB, median {gains.median():+.1f}."
-    )
+    counts = " | ".join(str(verdicts.count(verdict)) for verdict in ("better", "worse"))
+    span = " | ".join(f"{gain:+.1f}" for gain in (gains.min(), gains.median(), gains.max()))
+    return f"| {words} | {len(pairs)} | {counts} | {span} |\n"
 
 
 def tables(table: pd.DataFrame) -> Iterator[str]:
@@ -163,7 +176,7 @@ def tables(table: pd.DataFrame) -> Iterator[str]:
                 f"{row['sqnr_db']:.1f} ({row['sqnr_low_db']:.1f} to {row['sqnr_high_db']:.1f})",
                 f"{row['multiplier_bits']} ({row['multiplier_bits_mean']:.1f})",
                 str(row["accumulator_bits"]),
-                f"{row['weight_crest']:.1f}",
+                f"{row['weight_crest']:.1f} ({row['weight_crest_median']:.1f})",
                 *(
                     _ratio(table, row["run"], plain, machine, cost)
                     for machine in MACHINES

@@ -20,6 +20,7 @@ WIDTHS = (
     "multiplier_bits_mean",
     "accumulator_bits",
     "weight_crest",
+    "weight_crest_median",
     "model_bytes",
 )
 
@@ -53,8 +54,8 @@ def comparison_view(table: pd.DataFrame) -> ComparisonView:
     shared = [name for name in choices if len(rows) > 1 and rows[name].nunique() == 1]
     own = ["run", *(name for name in choices if name not in shared)]
     tabs = {
-        title: [*own, *(name for name in names if name in known)]
-        for title, names in (("quality", QUALITY), ("widths", WIDTHS))
+        title: [name for name in (*own, *names) if name in known and name not in less]
+        for title, names, less in (("quality", QUALITY, ()), ("widths", WIDTHS, ("trained",)))
         if any(name in known for name in names if name != "sqnr_db")
     }
     columns = list(dict.fromkeys(name for names in tabs.values() for name in names)) or own
