@@ -166,6 +166,7 @@ def _best_of(rows: pd.DataFrame) -> Row | None:
 
 
 def _lead(judge: _Judge, row: Row, other: Row) -> str:
+    row, other = sorted((row, other), key=lambda one: float(one["sqnr_db"]), reverse=True)
     lead_db, clear = judge.lead(row, other)
     certain = "clear" if clear else "within what other images could change"
     return f"The lead of {row['run']} over {other['run']}, {lead_db:.1f} dB, is {certain}."

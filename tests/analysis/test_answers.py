@@ -43,6 +43,12 @@ def test_a_lead_within_the_intervals_is_not_clear():
     assert "0.4 dB, is within what other images could change" in found.grounds[0]
 
 
+def test_a_lead_is_told_of_the_one_that_leads():
+    rows = [row("a", 8.0, 1.0), single("s", 9.0, 1.0), row("d", 12.0, 1.0, transform="double")]
+    found = asked(rows, "single Hadamard")
+    assert any("The lead of d over s, 3.0 dB, is clear." in ground for ground in found.grounds)
+
+
 def test_of_many_peers_the_best_five_are_named():
     found = asked([row(f"r{index}", float(index), 1.0) for index in range(9)], "equal energy")
     assert (
