@@ -16,6 +16,7 @@ from hqsim.analysis.findings import findings
 from hqsim.analysis.quality import FEATURES
 from hqsim.analysis.run_charts import curves, details, grids, layer_view, rooflines, timelines
 from hqsim.report import ComparisonReport, ImageStrip, Page, RunReport, VerdictCard
+from hqsim.report.quantities import reading
 from hqsim.report.tradeoff import LABELLED, Point, Tradeoff
 
 if TYPE_CHECKING:
@@ -196,10 +197,10 @@ def _cards(run: Run) -> tuple[VerdictCard, ...]:
         cards.append(
             VerdictCard(
                 f"one image on {row['machine']}",
-                f"{1e3 * row['latency_per_image_s']:.3g} ms",
+                reading(row["latency_per_image_s"], "s"),
                 "info",
-                f"{1e-9 * row['energy_per_image_pj']:.3g} mJ, "
-                f"{1e-6 * row['dram_per_image_bytes']:.3g} MB DRAM, bound by {row['bound_by']}",
+                f"{reading(row['energy_per_image_pj'], 'pj')}, "
+                f"{reading(row['dram_per_image_bytes'], 'bytes')} DRAM, bound by {row['bound_by']}",
             )
         )
     return tuple(cards)

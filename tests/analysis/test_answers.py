@@ -39,7 +39,7 @@ def test_the_best_at_equal_energy_leads_its_peers():
 
 def test_a_lead_within_the_intervals_is_not_clear():
     found = asked([row("a", 9.6, 1.0), row("b", 10.0, 1.0)], "equal energy")
-    assert found.answer == "b on m (10.0 dB at 1 mJ per image, not clearly ahead of a)."
+    assert found.answer == "b on m (10.0 dB at 1.00 mJ per image, not clearly ahead of a)."
     assert "0.4 dB, is within what other images could change" in found.grounds[0]
 
 
