@@ -26,7 +26,7 @@ MACHINES = ("edge-npu-16x16", "tpu-v4i")
 CHOICES = ("transform", "axis", "signs", "order", "symmetric", "activation_bits")
 HEADER = """# The grid of transforms
 
-Written by `python benchmarks/transform_grid.py reports/grid` from
+Written by `python benchmarks/transform_grid.py reports/grid --minutes {minutes}` from
 
     hqsim compare {model} --untrained --hardware {machines} \\
         --grid benchmarks/grids/digits-w4a4.yaml,benchmarks/grids/digits-w4a3.yaml \\

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hqsim.report.curves import COLOURS
@@ -13,6 +14,8 @@ from hqsim.report.quantities import Quantity
 
 LABELLED = 12
 """So many points bear their names; of more, those on the front."""
+HEIGHT_POINTS, LINE, NAME_WIDTH = 240.0, 8.0, 0.3
+"""Of a figure: its height and that of a name in points, a name's width beside the figure's."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,18 +90,29 @@ def save_tradeoff(
             )  # fmt: skip
     if hollow:
         panel.plot([], [], "o", markersize=4, color="0.4", markerfacecolor="white", label=hollow)
-    for point in labelled(points):
-        panel.annotate(
-            point.label,
-            (point.cost, point.quality),
-            xytext=(4, 3),
-            textcoords="offset points",
-            fontsize=7,
-            parse_math=False,
-        )
+    _annotate(panel, labelled(points))
     panel.set_xlabel(cost_label, fontsize=9)
     panel.set_ylabel(quality_label, fontsize=9)
     panel.tick_params(labelsize=8)
     panel.spines[["top", "right"]].set_visible(False)
-    panel.legend(frameon=False, fontsize=8)
+    if len(points) > LABELLED:
+        figure.legend(loc="outside lower center", ncols=4, frameon=False, fontsize=8)
+    else:
+        panel.legend(frameon=False, fontsize=8)
     save_figure(figure, target)
+
+
+def _annotate(panel: Axes, points: Sequence[Point]) -> None:
+    """Write the names beside their points, lower where another name is already."""
+    (left, right), (bottom, top) = panel.get_xlim(), panel.get_ylim()
+    taken: list[tuple[float, float]] = []
+    for point in sorted(points, key=lambda one: -one.quality):
+        x = (point.cost - left) / (right - left)
+        at = y = HEIGHT_POINTS * (point.quality - bottom) / (top - bottom)
+        while any(abs(x - other_x) < NAME_WIDTH and abs(y - other_y) < LINE for other_x, other_y in taken):
+            y -= 1.0
+        taken.append((x, y))
+        panel.annotate(
+            point.label, (point.cost, point.quality), xytext=(4, 3 + y - at), textcoords="offset points",
+            fontsize=7, parse_math=False,
+        )  # fmt: skip
