@@ -16,7 +16,7 @@ from pathlib import Path
 import pandas as pd
 
 from hqsim.analysis.bootstrap import Measured
-from hqsim.analysis.claims import comparison
+from hqsim.analysis.claims import NOT_MEASURED, comparison
 from hqsim.analysis.comparison_view import transform_texts
 from hqsim.analysis.run_folder import read_run
 from hqsim.analysis.sample_quality import figures_of
@@ -59,6 +59,14 @@ SQNR in dB over all pairs of recipes that differ in this choice alone; *clearly*
 paired difference leaves out zero.
 
 """
+CLAIMS = """
+## The paper's claims
+
+Those that these recipes can judge; the others need trained methods.
+
+| Claim | Source | Measured | Verdict | What it rests on |
+|---|---|---|---|---|
+"""
 TABLE = """
 ## The table
 
@@ -92,7 +100,8 @@ def main() -> None:
     )  # fmt: skip
     for sentence in findings(table, figures):
         page += textwrap.fill(sentence, 118, initial_indent="- ", subsequent_indent="  ") + "\n"
-    page += CHANGES + "".join(changes(table, figures)) + TABLE
+    page += CHANGES + "".join(changes(table, figures))
+    page += CLAIMS + "".join(judged(pd.read_csv(options.folder / "claims.csv"))) + TABLE
     page += "".join(tables(table))
     (options.docs / "TRANSFORMS.md").write_text(page, encoding="utf-8")
 
@@ -160,6 +169,12 @@ def _change(
     counts = " | ".join(str(verdicts.count(verdict)) for verdict in ("better", "worse"))
     span = " | ".join(f"{gain:+.1f}" for gain in (gains.min(), gains.median(), gains.max()))
     return f"| {words} | {len(pairs)} | {counts} | {span} |\n"
+
+
+def judged(claims: pd.DataFrame) -> Iterator[str]:
+    """Yield the Markdown of the claims that have a verdict."""
+    for row in claims[claims["verdict"] != NOT_MEASURED].itertuples():
+        yield f"| {row.claim} | {row.source} | {row.measured} | **{row.verdict}** | {row.detail} |\n"
 
 
 def tables(table: pd.DataFrame) -> Iterator[str]:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from hqsim.analysis.run_folder import Run
     from hqsim.report.details import LayerDetail
 
-SHOWN = 20
+SHOWN, SHOWN_OF_MANY = 20, 10
+"""Images of a run on a page, and of each where many runs are compared."""
 WHOLE_RUNS = 12
 """So many runs are shown whole; of more, those on a front: with images, roofline and timeline."""
 HOLLOW = "asymmetric operands"
@@ -301,9 +302,10 @@ def _compared_images(named: Mapping[str, Run]) -> tuple[tuple[ImageStrip, ...], 
     labels = first.images.get("labels", np.array([], np.int64))
     if any(not np.array_equal(run.images.get("labels", labels), labels) for run in named.values()):
         return (), ()
-    strips = [ImageStrip("float", _pixels(first.images["float"]))]
+    count = SHOWN if len(named) <= WHOLE_RUNS else SHOWN_OF_MANY
+    strips = [ImageStrip("float", _pixels(first.images["float"])[:count])]
     strips += [
-        ImageStrip(name if name != "float" else "float (run)", _pixels(run.images["integer"]))
+        ImageStrip(name if name != "float" else "float (run)", _pixels(run.images["integer"])[:count])
         for name, run in named.items()
     ]
-    return tuple(strips), tuple(str(label) for label in labels[:SHOWN])
+    return tuple(strips), tuple(str(label) for label in labels[:count])

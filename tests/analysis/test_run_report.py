@@ -194,6 +194,14 @@ def test_of_many_runs_those_on_a_front_are_shown_whole():
     assert len([run for run in page_of(runs).runs if run.timelines]) == 12
 
 
+def test_of_many_runs_ten_images_are_compared():
+    for count, shown in ((2, 15), (13, 10)):
+        runs = [frames.calm_run(f"r{index}", images=frames.images(15)) for index in range(count)]
+        comparison = page_of(runs).comparison
+        assert {len(strip.codes) for strip in comparison.images} == {shown}
+        assert len(comparison.image_labels) == shown
+
+
 def test_given_cards_come_first():
     card = VerdictCard("checked", "0", "pass")
     (run,) = page_of([frames.calm_run()], cards={"hqdm-channel-w4a4": [card]}).runs
