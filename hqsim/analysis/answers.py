@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from hqsim.analysis.claims import UNDECIDED, comparison
 from hqsim.analysis.sample_quality import figures_of
 from hqsim.report import Answer
+from hqsim.report.quantities import reading
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 EQUAL_PERCENT = 5.0
 """Energies less than so many percent apart count as equal."""
 WORST = 5
+NAMED = 5
+"""So many runs of equal energy are named, the best first."""
 Row = Mapping[str, Any]
 
 
@@ -65,10 +68,11 @@ def _best(judge: _Judge, table: pd.DataFrame) -> Iterator[Answer]:
         doubt = ""
         if equal and not judge.lead(best, equal[0])[1]:
             doubt = f", not clearly ahead of {equal[0]['run']}"
-        said.append(f"{best['run']} on {machine} ({best['sqnr_db']:.1f} dB at {_mj(best)}{doubt})")
+        said.append(f"{best['run']} on {machine} ({best['sqnr_db']:.1f} dB at {_energy(best)}{doubt})")
         cheaper = [row for row in ranked[1:] if _percent(row, best, "energy_pj") < -EQUAL_PERCENT]
         if equal:
-            others = ", ".join(f"{row['run']} {row['sqnr_db']:.1f} dB" for row in equal)
+            others = ", ".join(f"{row['run']} {row['sqnr_db']:.1f} dB" for row in equal[:NAMED])
+            others += f" and {len(equal) - NAMED} more" if len(equal) > NAMED else ""
             grounds.append(
                 f"{machine}, energy within {EQUAL_PERCENT:.0f} %: {others}. {_lead(judge, best, equal[0])}"
             )
@@ -163,6 +167,7 @@ def _best_of(rows: pd.DataFrame) -> Row | None:
 
 
 def _lead(judge: _Judge, row: Row, other: Row) -> str:
+    row, other = sorted((row, other), key=lambda one: float(one["sqnr_db"]), reverse=True)
     lead_db, clear = judge.lead(row, other)
     certain = "clear" if clear else "within what other images could change"
     return f"The lead of {row['run']} over {other['run']}, {lead_db:.1f} dB, is {certain}."
@@ -172,5 +177,5 @@ def _percent(row: Row, reference: Row, column: str) -> float:
     return 100.0 * (float(row[column]) / float(reference[column]) - 1.0)
 
 
-def _mj(row: Row) -> str:
-    return f"{1e-9 * row['energy_pj']:.3g} mJ per image"
+def _energy(row: Row) -> str:
+    return f"{reading(row['energy_pj'], 'pj')} per image"

@@ -34,7 +34,8 @@ class Comparison:
         convolutions), ``signs``, ``order``, ``symmetric``, ``trained``, ``weight_bits``, ``activation_bits``;
         ``storage_bits`` (mean over the values of activation operands), ``multiplier_bits`` (largest) and
         ``multiplier_bits_mean`` (by MACs), ``accumulator_bits`` (largest), ``weight_crest`` (largest of a
-        layer, in the domain of its codes), ``model_bytes`` (packed codes and tables); of the integer model
+        layer, in the domain of its codes) and ``weight_crest_median`` (over layers),
+        ``model_bytes`` (packed codes and tables); of the integer model
         ``sqnr_db`` with its 95 % bootstrap interval ``sqnr_low_db`` and ``sqnr_high_db``, ``psnr_db``,
         ``frechet_distance``, ``classifier_accuracy``; ``machine`` with ``latency_s``, ``energy_pj`` and
         ``dram_bytes`` of one image; ``pareto_energy`` and ``pareto_latency``: no other run of that machine

@@ -10,6 +10,7 @@ from multiprocessing import get_context
 from typing import TYPE_CHECKING, Any
 
 from hqsim.analysis.compare_folder import CompareFolder
+from hqsim.analysis.outliers import weight_outliers
 from hqsim.analysis.run_folder import Run
 from hqsim.analysis.sample_quality import FLOAT, sample_quality, sampled
 from hqsim.analysis.trace import PARTS, trace
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from hqsim.simulate import Samples
 
 Progress = Callable[[str, int, int], None]
-QUALITY = "quality"
+OUTLIERS, QUALITY = "outliers", "quality"
 TRACED_IMAGES = 2
 """Images behind everything but the quality figures: layers have many values, images are few."""
 QUALITY_IMAGES = 64
@@ -135,6 +136,8 @@ class CompareWork:
             machines=settings.machines,
             progress=progress,
         )
+        if OUTLIERS not in settings.parts:
+            run = replace(run, weights=weight_outliers(qmodel, progress))
         if QUALITY not in settings.parts:
             return run
         run_settings = self._run_settings(qmodel)

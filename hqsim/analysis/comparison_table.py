@@ -29,7 +29,7 @@ MEASURED = ("sqnr_db", "sqnr_low_db", "sqnr_high_db", "psnr_db", "frechet_distan
 def run_rows(run: Run, qmodel: QuantizedModel, *, model_bytes: int) -> list[dict[str, Any]]:
     """Return the table's rows of one run, without the fronts: one per machine, a single one without any."""
     row = {"run": run.name, **_choices(qmodel), **_widths(run, qmodel)}
-    row |= {"weight_crest": _weight_crest(run), "model_bytes": model_bytes, **_quality(run)}
+    row |= {**_weight_crests(run), "model_bytes": model_bytes, **_quality(run)}
     if run.totals.empty:
         return [{**row, "machine": "", **dict.fromkeys(COSTS, np.nan)}]
     return [
@@ -70,10 +70,9 @@ def _widths(run: Run, qmodel: QuantizedModel) -> dict[str, Any]:
     }
 
 
-def _weight_crest(run: Run) -> float:
-    if run.weights.empty:
-        return np.nan
-    return float(run.weights.loc[run.weights["transform"] == "recipe", "crest"].max())
+def _weight_crests(run: Run) -> dict[str, float]:
+    crests = run.weights.loc[run.weights["transform"] == "recipe", "crest"]
+    return {"weight_crest": float(crests.max()), "weight_crest_median": float(crests.median())}
 
 
 def _quality(run: Run) -> dict[str, float]:

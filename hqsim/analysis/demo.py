@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from hqsim.analysis.breakdown import machine_totals
 from hqsim.analysis.estimate import estimate
-from hqsim.analysis.metrics import psnr_db
-from hqsim.analysis.quality import FEATURES, accuracy, frechet_to_digits
+from hqsim.analysis.quality import FEATURES
 from hqsim.analysis.run_folder import Run
 from hqsim.analysis.run_report import page_of
+from hqsim.analysis.sample_quality import EXECUTORS, FLOAT, SampleQuality, judged
 from hqsim.cost import Estimate
 from hqsim.io import new_folder, write_manifest
 from hqsim.report import VerdictCard, write_report
@@ -23,13 +21,13 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from hqsim.quantize import QuantizedModel
-    from hqsim.simulate import Samples, VerifyResult
+    from hqsim.simulate import VerifyResult
 
 MODEL = "digits"
 MACHINES = ("edge-npu-16x16", "tpu-v4i")
 STEPS = 20
 VERIFY_IMAGES = 8
-COMPARED = ("float", "fakequant", "integer")
+COMPARED = (FLOAT, *EXECUTORS)
 Progress = Callable[[str, int, int], None]
 
 
@@ -122,14 +120,14 @@ def run_demo(
             )
             for name in COMPARED
         }
-        quality = quality_table(samples)
+        quality = judged(samples, digits=True, features=False)
         estimates = {name: estimate(qmodel, name, steps=STEPS) for name in MACHINES}
-        run = demo_run(qmodel, verification, samples, quality, estimates)
+        run = demo_run(qmodel, verification, quality, estimates)
         page = write_report(page_of([run], cards={run.name: check_cards(verification)}), folder)
         _save_numbers(folder, qmodel, seed)
     return DemoResult(
         verification=verification,
-        quality=quality,
+        quality=quality.table,
         estimates=estimates,
         images=images,
         page=Path(out) / page.name,
@@ -141,33 +139,10 @@ def _labelled(report: Progress, label: str) -> Progress:
     return lambda _, done, total: report(label, done, total)
 
 
-def quality_table(samples: dict[str, Samples]) -> pd.DataFrame:
-    """One row per executor: accuracy, Fréchet distances, SQNR and PSNR against the float model's images."""
-    import pandas as pd
-
-    from hqsim.simulate.metrics import sqnr_db
-
-    reference = samples["float"]
-    rows = []
-    for name, result in samples.items():
-        rows.append(
-            {
-                "executor": name,
-                "images": len(result.codes),
-                "classifier_accuracy": accuracy(result.codes, result.labels),
-                "frechet_distance": frechet_to_digits(result.codes),
-                "sqnr_db": sqnr_db(reference.latents, result.latents) if name != "float" else np.inf,
-                "psnr_db": psnr_db(reference.codes, result.codes) if name != "float" else np.inf,
-            }
-        )
-    return pd.DataFrame(rows)
-
-
 def demo_run(
     qmodel: QuantizedModel,
     verification: VerifyResult,
-    samples: dict[str, Samples],
-    quality: pd.DataFrame,
+    quality: SampleQuality,
     estimates: dict[str, Estimate],
 ) -> Run:
     """Return what the demo measured as a run; outliers and sensitivities are left to ``hqsim trace``."""
@@ -198,10 +173,10 @@ def demo_run(
         },
         layers=layer_table(qmodel, sums),
         errors=verification.step_layers,
-        quality=quality,
+        quality=quality.table,
         cost=pd.concat(costs, ignore_index=True),
         totals=machine_totals(estimates, images=1),
-        images={name: found.codes for name, found in samples.items()} | {"labels": samples["float"].labels},
+        images=quality.images,
     )
 
 

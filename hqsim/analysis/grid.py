@@ -6,9 +6,9 @@ to see the choices apart, so nothing else changes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import product
+from itertools import chain, product
 from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Literal
@@ -70,11 +70,11 @@ def load_grid(path: str | Path) -> Grid:
     return validate_yaml(load_yaml(Path(path)), Grid)
 
 
-def grid_plan(grid: Grid, graph: Graph) -> GridPlan:
-    """Return the recipes of ``grid`` that differ on the model of ``graph``; ``none`` has no order.
+def grid_plan(grids: Iterable[Grid], graph: Graph) -> GridPlan:
+    """Return the recipes of all ``grids`` that differ on the model of ``graph``; ``none`` has no order.
 
     A transform of an order that the model's axes do not hold falls back to a smaller one, and then to
-    another recipe of the grid: the later of two that do the same in every layer is left out.
+    another recipe: the later of two that do the same in every layer is left out.
 
     Raises
     ------
@@ -83,9 +83,9 @@ def grid_plan(grid: Grid, graph: Graph) -> GridPlan:
     """
     kept: dict[object, Recipe] = {}
     left_out: dict[str, str] = {}
-    for recipe in _recipes(grid):
+    for recipe in chain.from_iterable(map(_recipes, grids)):
         same = kept.setdefault(_effect(recipe, graph), recipe)
-        if same is not recipe:
+        if same.name != recipe.name:
             left_out[recipe.name] = f"does the same as {same.name} in every layer of this model"
     return GridPlan(tuple(kept.values()), left_out)
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from hqsim.analysis.memory import release_freed
 from hqsim.analysis.statistics import Statistics
 from hqsim.analysis.trajectory import follow
 from hqsim.errors import NumericsError
@@ -52,6 +53,8 @@ SQNR_BITS = (3, 4, 8)
 SQNR_COLUMNS = tuple(f"sqnr_{bits}bit_db" for bits in SQNR_BITS)
 PIECE = 1 << 22
 """Weights that are looked at together: a transform and its statistics take several times their size."""
+RELEASE_NODES, RELEASE_WEIGHTS = 64, 16
+"""After so many nodes of a walk, and weights, freed memory goes back."""
 HISTOGRAM_EDGES = np.sinh(np.linspace(-7.0, 7.0, 141))
 """Of the histograms of value/rms: 0.1 apart at 0, a tenth of the value apart far out, up to 548."""
 
@@ -106,6 +109,16 @@ def outliers(
     order = {(seen.layer, seen.operand): index for index, seen in enumerate(operands.values())}
     rows.sort(key=lambda row: order[row["layer"], row["operand"]])
     return pd.DataFrame(rows), pd.DataFrame(weights), arrays
+
+
+def weight_outliers(qmodel: QuantizedModel, progress: Progress) -> pd.DataFrame:
+    """Return the table ``weights`` of :func:`outliers` alone, which needs no trajectory."""
+    import pandas as pd
+
+    from hqsim.quantize.calibrate import one_thread
+
+    with one_thread():
+        return pd.DataFrame(_weight_rows(qmodel, {}, progress))
 
 
 @dataclass
@@ -224,7 +237,10 @@ def _activation_rows(
     from hqsim.simulate.executors import TorchExecutor
 
     real = TorchExecutor(qmodel, fake=False)
-    for moment, visit in follow(qmodel, real, settings, "outliers of activations", progress):
+    visits = follow(qmodel, real, settings, "outliers of activations", progress)
+    for count, (moment, visit) in enumerate(visits, start=1):
+        if count % RELEASE_NODES == 0:
+            release_freed()
         seen = operands.get(visit.node.name)
         if seen is None:
             continue
@@ -263,6 +279,8 @@ def _weight_rows(
         for part, limit in zip(weight.split(rows), reach.split(rows), strict=True):
             seen.add(part, -limit, limit)
         yield from ({"layer": node.name, **row} for row in seen.rows())
+        if (index + 1) % RELEASE_WEIGHTS == 0:
+            release_freed()
     progress("outliers of weights", len(layers), len(layers))
 
 

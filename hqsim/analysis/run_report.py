@@ -11,11 +11,13 @@ import numpy as np
 
 from hqsim.analysis.answers import answers
 from hqsim.analysis.comparison_table import COSTS, MEASURED
+from hqsim.analysis.comparison_view import comparison_view, transform_texts
 from hqsim.analysis.findings import findings
 from hqsim.analysis.quality import FEATURES
 from hqsim.analysis.run_charts import curves, details, grids, layer_view, rooflines, timelines
 from hqsim.report import ComparisonReport, ImageStrip, Page, RunReport, VerdictCard
-from hqsim.report.tradeoff import Point, Tradeoff
+from hqsim.report.quantities import reading
+from hqsim.report.tradeoff import LABELLED, Point, Tradeoff
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +26,11 @@ if TYPE_CHECKING:
     from hqsim.analysis.run_folder import Run
     from hqsim.report.details import LayerDetail
 
-SHOWN = 20
+SHOWN, SHOWN_OF_MANY = 20, 10
+"""Images of a run on a page, and of each where many runs are compared."""
+WHOLE_RUNS = 12
+"""So many runs are shown whole; of more, those on a front: with images, roofline and timeline."""
+HOLLOW = "asymmetric operands"
 DETAILED_LAYERS = 400
 """So many layers of a page, of each run those with the largest shares of the error, show distributions."""
 EXECUTORS = MappingProxyType({"fakequant": "fake-quant"})
@@ -50,7 +56,8 @@ def page_of(
         Verdicts to show before a run's own, by its name.
     """
     named = _own_names(runs)
-    layers = max(1, DETAILED_LAYERS // max(len(named), 1))
+    whole = _shown_whole(named, comparison)
+    layers = max(1, DETAILED_LAYERS // len(named))
     models = dict.fromkeys(str(run.settings.get("model", "")) for run in runs)
     several = len(named) > 1
     title = " and ".join(name for name in models if name) or "hqsim"
@@ -58,7 +65,8 @@ def page_of(
         title=f"{title}: {len(named)} runs compared" if several else f"{title} · {next(iter(named))}",
         subtitle="" if several else _subtitle(runs[0]),
         runs=tuple(
-            _run(name, run, layers=layers, cards=tuple(cards.get(name, ()))) for name, run in named.items()
+            _run(name, run, layers=layers, cards=tuple(cards.get(name, ())), whole=name in whole)
+            for name, run in named.items()
         ),
         comparison=_comparison(named, comparison) if several or comparison else None,
     )
@@ -74,8 +82,19 @@ def _own_names(runs: Sequence[Run]) -> dict[str, Run]:
     return named
 
 
-def _run(name: str, run: Run, *, layers: int, cards: tuple[VerdictCard, ...]) -> RunReport:
-    images, labels = _images(run)
+def _shown_whole(named: Mapping[str, Run], comparison: Comparison | None) -> set[str]:
+    """Return the names of the runs that the page shows whole: all, or of many those on a front."""
+    if len(named) <= WHOLE_RUNS:
+        return set(named)
+    if comparison is None:
+        return set(list(named)[:WHOLE_RUNS])
+    table = comparison.table
+    return set(table["run"][table["pareto_energy"] | table["pareto_latency"]])
+
+
+def _run(name: str, run: Run, *, layers: int, cards: tuple[VerdictCard, ...], whole: bool) -> RunReport:
+    """Return what the page says of one run; the largest charts only where it is shown ``whole``."""
+    images, labels = _images(run) if whole else ((), ())
     shares = run.sensitivity
     return RunReport(
         name=name,
@@ -90,8 +109,8 @@ def _run(name: str, run: Run, *, layers: int, cards: tuple[VerdictCard, ...]) ->
         layers=layer_view(run),
         details=_most_important(details(run), run, layers),
         totals=run.totals,
-        rooflines=rooflines(run),
-        timelines=timelines(run),
+        rooflines=rooflines(run) if whole else (),
+        timelines=timelines(run) if whole else (),
         quality=run.quality.replace({"executor": dict(EXECUTORS)}),
         tables={table: getattr(run, table) for table in TABLES},
         manifest=run.manifest,
@@ -179,10 +198,10 @@ def _cards(run: Run) -> tuple[VerdictCard, ...]:
         cards.append(
             VerdictCard(
                 f"one image on {row['machine']}",
-                f"{1e3 * row['latency_per_image_s']:.3g} ms",
+                reading(row["latency_per_image_s"], "s"),
                 "info",
-                f"{1e-9 * row['energy_per_image_pj']:.3g} mJ, "
-                f"{1e-6 * row['dram_per_image_bytes']:.3g} MB DRAM, bound by {row['bound_by']}",
+                f"{reading(row['energy_per_image_pj'], 'pj')}, "
+                f"{reading(row['dram_per_image_bytes'], 'bytes')} DRAM, bound by {row['bound_by']}",
             )
         )
     return tuple(cards)
@@ -193,10 +212,14 @@ def _comparison(named: Mapping[str, Run], found: Comparison | None) -> Compariso
 
     runs = list(named.values())
     table = found.table if found else run_table(named)
+    view = comparison_view(table)
     images, labels = _compared_images(named)
     return ComparisonReport(
         answers=answers(runs, table),
         table=table,
+        view=view.rows,
+        views=view.tabs,
+        common=view.common,
         claims=found.claims if found else pd.DataFrame(),
         left_out=found.left_out if found else pd.DataFrame(),
         tradeoffs=tuple(_tradeoffs(table)),
@@ -231,6 +254,8 @@ def _tradeoffs(table: pd.DataFrame) -> list[Tradeoff]:
     found: list[Tradeoff] = []
     if "sqnr_db" not in table:
         return found
+    many = table["run"].nunique() > LABELLED and "transform" in table
+    table = table.assign(group=transform_texts(table) if many else table["run"])
     for machine, rows in table.groupby("machine", sort=False):
         for column, label, unit in (
             ("energy_pj", "energy per image", "pj"),
@@ -240,11 +265,12 @@ def _tradeoffs(table: pd.DataFrame) -> list[Tradeoff]:
             points = tuple(
                 Point(
                     label=str(row["run"]),
-                    group=str(row["run"]),
+                    group=str(row["group"]),
                     cost=float(row[column]),
                     quality=float(row["sqnr_db"]),
                     low=float(row.get("sqnr_low_db", np.nan)),
                     high=float(row.get("sqnr_high_db", np.nan)),
+                    hollow=many and not row.get("symmetric", True),
                 )
                 for row in known.to_dict("records")
                 if np.isfinite(row["sqnr_db"])
@@ -258,6 +284,7 @@ def _tradeoffs(table: pd.DataFrame) -> list[Tradeoff]:
                         unit=unit,
                         quality_label="SQNR against float [dB]",
                         points=points,
+                        hollow=HOLLOW if any(point.hollow for point in points) else "",
                     )
                 )
     return found
@@ -275,9 +302,10 @@ def _compared_images(named: Mapping[str, Run]) -> tuple[tuple[ImageStrip, ...], 
     labels = first.images.get("labels", np.array([], np.int64))
     if any(not np.array_equal(run.images.get("labels", labels), labels) for run in named.values()):
         return (), ()
-    strips = [ImageStrip("float", _pixels(first.images["float"]))]
+    count = SHOWN if len(named) <= WHOLE_RUNS else SHOWN_OF_MANY
+    strips = [ImageStrip("float", _pixels(first.images["float"])[:count])]
     strips += [
-        ImageStrip(name if name != "float" else "float (run)", _pixels(run.images["integer"]))
+        ImageStrip(name if name != "float" else "float (run)", _pixels(run.images["integer"])[:count])
         for name, run in named.items()
     ]
-    return tuple(strips), tuple(str(label) for label in labels[:SHOWN])
+    return tuple(strips), tuple(str(label) for label in labels[:count])

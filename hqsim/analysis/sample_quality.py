@@ -59,15 +59,23 @@ def sample_quality(
     hold every metric of ``hqsim.analysis.quality`` for models of digits where scikit-learn is installed and
     there are more than three images; otherwise SQNR and PSNR alone.
     """
-    import pandas as pd
-
     samples = {FLOAT: reference or sampled(qmodel, settings, FLOAT, progress)}
     samples |= {name: sampled(qmodel, settings, name, progress) for name in executors}
-    digits = qmodel.model.name in DIGITS
+    return judged(samples, digits=qmodel.model.name in DIGITS)
+
+
+def judged(samples: Mapping[str, Samples], *, digits: bool, features: bool = True) -> SampleQuality:
+    """Judge the images of executors by name, ``float`` among them, all from the same noise.
+
+    Images of ``digits`` are classified. Without ``features`` the figures are SQNR and PSNR alone: the others
+    take their features, and a resampling each.
+    """
+    import pandas as pd
+
     rows: list[dict[str, Any]] = []
     figures: dict[str, np.ndarray] = {}
     for name, found in samples.items():
-        measured = _figures(found, None if name == FLOAT else samples[FLOAT], judged=digits)
+        measured = _figures(found, None if name == FLOAT else samples[FLOAT], judged=digits and features)
         row: dict[str, Any] = {"executor": name, "images": len(found.codes), "sqnr_db": np.inf}
         if name != FLOAT:
             row["sqnr_db"] = measured["sqnr_db"].value

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from hqsim.analysis.memory import release_freed
 from hqsim.analysis.run_folder import Run
 from hqsim.errors import InputError, unknown_name
 
@@ -91,6 +92,7 @@ def trace(
         found = getattr(measuring, part)()
         arrays = {**measured.get("arrays", {}), **found.pop("arrays", {})}
         measured |= {**found, "arrays": arrays}
+        release_freed()
     table = layer_table(qmodel, measured.get("accumulators"))
     manifest = {
         "settings": {

@@ -51,7 +51,7 @@ class Verdict:
 
 
 def judge(runs: Sequence[Run], table: pd.DataFrame, curves: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return one row per claim: ``claim``, ``source``, ``measured``, ``verdict``, ``detail``.
+    """Return a row per claim: ``claim, source, measured, verdict, detail``; the judged ones first.
 
     Parameters
     ----------
@@ -71,6 +71,7 @@ def judge(runs: Sequence[Run], table: pd.DataFrame, curves: Mapping[str, pd.Data
         *evidence.pairs([*method_claims(published), *order_claims(published)]),
         *evidence.convergence(curves),
     ]
+    verdicts.sort(key=lambda verdict: verdict.verdict == NOT_MEASURED)
     return pd.DataFrame([asdict(verdict) for verdict in verdicts])
 
 

@@ -56,10 +56,10 @@ def compare(
         typer.Option("--recipes", metavar="R ...", help="Recipes by name or YAML file: 'R1,R2' or 'R1 R2'."),
     ] = None,
     grid: Annotated[
-        Path | None,
+        list[str] | None,
         typer.Option(
             "--grid",
-            metavar="FILE",
+            metavar="FILE ...",
             help="YAML: all combinations of its transforms, symmetric, widths, orders.",
         ),
     ] = None,
@@ -100,9 +100,10 @@ def compare(
     """
     output = Output(json, quiet)
     names, machines = split_commas(recipes or []), tuple(dict.fromkeys(split_commas(hardware or [])))
-    if not names and grid is None:
+    grids = split_commas(grid or [])
+    if not names and not grids:
         raise InputError("--recipes: none was given; name some, as in 'ptq-w4a4,hqdm-w4a4', or give --grid")
-    wanted = split_commas(parts or []) or list(GRID_PARTS if grid else Part)
+    wanted = split_commas(parts or []) or list(GRID_PARTS if grids else Part)
     for part in wanted:
         if part not in list(Part):
             raise unknown_name("part", part, list(Part))
@@ -115,10 +116,10 @@ def compare(
 
     loaded_model = load_model(model)
     left_out: Mapping[str, str] = {}
-    if grid is not None:
+    if grids:
         from hqsim.analysis.grid import grid_plan, load_grid
 
-        plan = grid_plan(load_grid(grid), loaded_model.graph)
+        plan = grid_plan([load_grid(file) for file in grids], loaded_model.graph)
         loaded_recipes += plan.recipes
         left_out = plan.left_out
     from hqsim.analysis.compare import CompareSettings

@@ -9,14 +9,15 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from hqsim.report.curves import COLOURS
-from hqsim.report.data import Page, RunReport
+from hqsim.report.data import ComparisonReport, Page, RunReport
 from hqsim.report.details import LayerDetail
 from hqsim.report.grid import Grid
 from hqsim.report.lines import LineChart
@@ -24,7 +25,7 @@ from hqsim.report.roofline import RooflinePanel
 from hqsim.report.scale import PARTS, VIRIDIS
 from hqsim.report.tables import Table, machine_views, table_of
 from hqsim.report.timeline import Timeline
-from hqsim.report.tradeoff import Tradeoff, front_of
+from hqsim.report.tradeoff import Tradeoff, front_of, labelled
 
 PLACES = 65534
 """Places between the extremes of a packed line; place 0 is a gap."""
@@ -32,12 +33,13 @@ PLACES = 65534
 
 def block_of(page: Page) -> str:
     """Return the data of ``page`` as JSON that may stand inside a script element."""
-    tradeoffs = page.comparison.tradeoffs if page.comparison else ()
+    comparison = page.comparison or ComparisonReport()
     data = {
         "gradient": VIRIDIS,
         "parts": PARTS,
         "colours": COLOURS,
-        "tradeoffs": [_tradeoff(item) for item in tradeoffs],
+        "tradeoffs": [_tradeoff(item) for item in comparison.tradeoffs],
+        "comparison": _compared(comparison),
         "runs": [_run(run) for run in page.runs],
     }
     text = json.dumps(data, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
@@ -48,7 +50,7 @@ def _run(run: RunReport) -> dict[str, Any]:
     shares = run.shares
     return {
         "name": run.name,
-        "layers": _layers(table_of(run.layers)),
+        "layers": _layers(run.layers),
         "grids": [_grid(grid) for grid in run.grids],
         "shares": []
         if shares.empty
@@ -63,8 +65,28 @@ def _run(run: RunReport) -> dict[str, Any]:
     }
 
 
-def _layers(table: Table) -> dict[str, Any]:
-    """Columns with the text of every cell and, for numbers, the key to sort by (None: text, "": missing)."""
+def _layers(frame: pd.DataFrame) -> dict[str, Any]:
+    table = table_of(frame)
+    return _rows(
+        table,
+        {
+            view.title: [table.columns.index(column) for column in view.table.columns]
+            for view in machine_views(table)
+        },
+    )
+
+
+def _compared(comparison: ComparisonReport) -> dict[str, Any]:
+    names = list(comparison.view.columns)
+    views = {title: [names.index(name) for name in wanted] for title, wanted in comparison.views.items()}
+    return _rows(table_of(comparison.view), views)
+
+
+def _rows(table: Table, views: Mapping[str, Sequence[int]]) -> dict[str, Any]:
+    """Columns with the text of every cell and, for numbers, the key to sort by (None: text, "": missing).
+
+    ``views`` are places of columns by title.
+    """
     return {
         "columns": [
             {
@@ -82,13 +104,7 @@ def _layers(table: Table) -> dict[str, Any]:
             }
             for position, column in enumerate(table.columns)
         ],
-        "views": [
-            {
-                "title": view.title,
-                "columns": [table.columns.index(column) for column in view.table.columns],
-            }
-            for view in machine_views(table)
-        ],
+        "views": [{"title": title, "columns": columns} for title, columns in views.items()],
         "count": len(table.rows),
     }
 
@@ -183,17 +199,20 @@ def _timeline(timeline: Timeline) -> dict[str, Any]:
 
 def _tradeoff(tradeoff: Tradeoff) -> dict[str, Any]:
     cost_label, points = tradeoff.scaled()
-    front = front_of(points)
+    front, named = front_of(points), labelled(points)
     return {
         "title": tradeoff.title,
         "x_label": cost_label,
         "y_label": tradeoff.quality_label,
+        "hollow": tradeoff.hollow,
         "points": [
             {
                 "label": point.label,
                 "group": point.group,
                 **{name: _number(getattr(point, name)) for name in ("cost", "quality", "low", "high")},
                 "front": point in front,
+                "named": point in named,
+                "hollow": point.hollow,
             }
             for point in points
         ],

@@ -152,17 +152,22 @@ const tradeoffChart = (chart, width, palette) => {
     const length = 6.2 * point.label.length;
     let at = y + 4;
     const clash = (other) => Math.abs(other.y - at) < 13 && x + 9 < other.x + other.length && other.x < x + 9 + length;
-    while (taken.some(clash)) at += 13;
-    taken.push({ x: x + 9, y: at, length });
+    if (point.named) {
+      while (taken.some(clash)) at += 13;
+      taken.push({ x: x + 9, y: at, length });
+    }
     const bar = finite(point.low) && finite(point.high)
       ? svg("line", { x1: x, x2: x, y1: plot.atY(point.low), y2: plot.atY(point.high), stroke: colour }) : null;
     const words = `${point.label}\n${chart.x_label}: ${text(point.cost)}\n${chart.y_label}: ${text(point.quality)}`
       + (bar ? `, from ${text(point.low)} to ${text(point.high)} (95 %)` : "") + (point.front ? "\non the front" : "");
     plot.area.append(svg("g", { tip: words }, bar,
-      svg("circle", { cx: x, cy: y, r: point.front ? 5.5 : 4, fill: colour }),
-      svg("text", { class: "label", x: x + 9, y: at }, point.label)));
+      svg("circle", { cx: x, cy: y, r: point.front ? 5.5 : 4, fill: colour, class: point.hollow ? "hollow" : null, stroke: colour }),
+      point.named ? svg("text", { class: "label", x: x + 9, y: at }, point.label) : null));
   }
-  return el("figure", { class: "chart" }, el("figcaption", {}, chart.title), plot.root);
+  const colours = groups.map((group, at) => [group, palette[at % palette.length]]);
+  return el("figure", { class: "chart" }, el("figcaption", {}, chart.title), plot.root,
+    groups.length < points.length ? legend(colours) : null,
+    chart.hollow ? el("p", { class: "hint" }, `Hollow: ${chart.hollow}.`) : null);
 };
 
 const rooflineChart = (panel, width, palette) => {

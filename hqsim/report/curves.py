@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hqsim.report.figures import save_figure
 
-COLOURS = ("#b5534c", "#2c728e", "#3f8f4f", "#8a6bb0", "#c08a2b", "#606060")
+COLOURS = ("#b5534c", "#2c728e", "#3f8f4f", "#8a6bb0", "#c08a2b", "#606060", "#c77da6", "#8f9a2f")
 
 Line = tuple[NDArray[np.float64], NDArray[np.float64]]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Literal, get_args
@@ -171,13 +171,19 @@ class RunReport:
 class ComparisonReport:
     """What a page of several runs shows before it shows each of them.
 
-    ``table`` has one row per run and machine, ``claims`` one per claim (``claim, source, measured, verdict,
-    detail``), ``left_out`` what was asked for and is not in the table, with the reason; ``tradeoffs`` are
-    quality over cost, ``images`` one strip per run from the same noise.
+    ``table`` has one row per run and machine; ``view`` is the same to read, one row per run, the columns of
+    machines named as those of ``RunReport.layers``; ``views`` are its columns by tab, ``run`` the first of
+    each; ``common`` says what all runs share. ``claims`` has one
+    row per claim (``claim, source, measured, verdict, detail``), ``left_out`` what was asked for and is not
+    in the table, with the reason; ``tradeoffs`` are quality over cost, ``images`` one strip per run from the
+    same noise.
     """
 
     answers: tuple[Answer, ...] = ()
     table: pd.DataFrame = field(default_factory=pd.DataFrame)
+    view: pd.DataFrame = field(default_factory=pd.DataFrame)
+    views: Mapping[str, Sequence[str]] = field(default_factory=lambda: MappingProxyType({}))
+    common: str = ""
     claims: pd.DataFrame = field(default_factory=pd.DataFrame)
     left_out: pd.DataFrame = field(default_factory=pd.DataFrame)
     tradeoffs: tuple[Tradeoff, ...] = ()

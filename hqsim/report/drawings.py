@@ -93,7 +93,8 @@ def _run(run: RunReport, layers: int) -> Iterator[tuple[str, str, Callable[[Targ
 
 def _save_tradeoff(tradeoff: Tradeoff, target: Target) -> None:
     cost_label, points = tradeoff.scaled()
-    save_tradeoff(points, target, cost_label=cost_label, quality_label=tradeoff.quality_label)
+    quality_label = tradeoff.quality_label
+    save_tradeoff(points, target, cost_label=cost_label, quality_label=quality_label, hollow=tradeoff.hollow)
 
 
 def _save_lines(chart: LineChart, target: Target) -> None:

@@ -3,6 +3,13 @@
 const ROW = 14;
 const BAND = 40;
 const LEVELS = 64;
+const NAME = 44;
+
+// The ends of names tell layers apart: what is too long loses its middle.
+const shortName = (name) => {
+  const head = Math.floor((NAME - 1) / 3);
+  return name.length > NAME ? `${name.slice(0, head)}\u2026${name.slice(head + 1 - NAME)}` : name;
+};
 
 const heatmap = (grid, gradient, choose) => {
   const [columns, count] = [grid.labels.length, grid.rows.length];
@@ -48,7 +55,7 @@ const heatmap = (grid, gradient, choose) => {
     cells.addEventListener("click", (event) => choose(layerOf(cellOf(event)[0])));
     return el("div", { class: "band" },
       el("div", { class: "names" }, rows.map((row) =>
-        el("button", { type: "button", class: "layer", title: grid.rows[row], onclick: () => choose(layerOf(row)) }, grid.rows[row]))),
+        el("button", { type: "button", class: "layer", title: grid.rows[row], onclick: () => choose(layerOf(row)) }, shortName(grid.rows[row])))),
       cells,
       el("div", { class: "names end" }, rows.map((row) => el("span", {}, worstOf(row)))));
   };
@@ -57,7 +64,7 @@ const heatmap = (grid, gradient, choose) => {
     index % stride ? null : svg("text", { x: `${((index + 0.5) * 100) / columns}%`, y: 12, "text-anchor": "middle" }, label)));
   const bands = [];
   for (let from = 0; from < count; from += BAND) bands.push(band(from));
-  const longest = Math.min(44, Math.max(...grid.rows.map((name) => name.length)));
+  const longest = Math.min(NAME, Math.max(...grid.rows.map((name) => name.length)));
   return el("div", {}, scaleOf(grid, gradient),
     el("div", { class: `heatmap${count > 64 ? " long" : ""}`, style: `--label:${longest}` },
       el("div", { class: "band axis" }, el("span", { class: "corner" }, "layer"), labels, el("span", { class: "corner end" }, "worst")),

@@ -1,9 +1,9 @@
-// The layer table (one machine's view at a time, sorted and filtered) and what is behind one layer.
+// A table of layers or runs (one machine's view at a time, sorted and filtered) and what is behind one layer.
 
-const layerTable = (run, choose) => {
-  const { columns, views, count } = run.layers;
+const rowTable = (table, { noun, filters }, choose) => {
+  const { columns, views, count } = table;
   const state = { view: 0, column: null, direction: "none", wanted: [] };
-  const names = columns.find((column) => column.raw === "layer").text;
+  const names = columns.find((column) => column.raw === noun).text;
   const words = names.map((_, row) => columns.filter((column) => !column.numeric).map((column) => column.text[row].toLowerCase()).join("\n"));
   const keyOf = (column, row) => {
     if (!column.key) return column.text[row];
@@ -51,19 +51,19 @@ const layerTable = (run, choose) => {
   const draw = () => {
     const inView = views[state.view].columns.map((index) => columns[index]);
     const rows = order().filter((row) => state.wanted.every((word) => words[row].includes(word)));
-    hold.replaceChildren(el("table", { class: "data" },
+    hold.replaceChildren(el("table", { class: "data dense" },
       el("thead", {}, el("tr", {}, inView.map(heading))),
       el("tbody", {}, rows.map((row) => el("tr", { "data-row": row }, inView.map((column, at) => cell(column, row, at === 0)))))));
-    shown.textContent = state.wanted.length ? `${rows.length} of ${count} layers` : `${count} layers`;
+    shown.textContent = state.wanted.length ? `${rows.length} of ${count} ${noun}s` : `${count} ${noun}s`;
   };
   const filter = el("input", {
-    type: "search", class: "filter", placeholder: "name, operator, transform", autocomplete: "off", spellcheck: "false",
+    type: "search", class: "filter", placeholder: filters, autocomplete: "off", spellcheck: "false",
     oninput: () => { state.wanted = filter.value.toLowerCase().split(/\s+/).filter(Boolean); draw(); },
   });
   draw();
   return el("div", {},
     el("p", { class: "tools" }, el("label", {}, "Filter ", filter), shown,
-      el("span", { class: "hint" }, "Click a heading to sort, a layer to see what is behind it.")),
+      el("span", { class: "hint" }, `Click a heading to sort, a ${noun} to see what is behind it.`)),
     tabs(views.map((view) => view.title), (index) => { state.view = index; draw(); }), hold);
 };
 

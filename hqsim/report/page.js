@@ -35,7 +35,7 @@ const drawRun = (index) => {
   };
   draw("rooflines", perMachine(run.rooflines, rooflineChart));
   draw("timelines", perMachine(run.timelines, timelineChart));
-  draw("layers", () => [layerTable(run, choose)]);
+  draw("layers", () => [rowTable(run.layers, { noun: "layer", filters: "name, operator, transform" }, choose)]);
   if (drill && run.layers.count && !drill.childElementCount) {
     const worst = [...run.shares].sort((a, b) => b[1] - a[1])[0];
     const first = worst ? worst[0] : run.layers.columns.find((column) => column.raw === "layer").text[0];
@@ -56,17 +56,21 @@ const drawTradeoffs = () => {
   const width = data.tradeoffs.length > 1 && whole > 900 ? (whole - 28) / 2 : Math.min(whole, 900);
   mount.replaceChildren(...data.tradeoffs.map((chart) => tradeoffChart(chart, width, data.colours)));
 };
-const current = () => (chooser ? chooser.selectedIndex : 0);
-
-if (chooser) chooser.addEventListener("change", () => showRun(current()));
-for (const link of document.querySelectorAll("button[data-run]")) {
-  link.onclick = () => {
-    chooser.selectedIndex = Number(link.dataset.run);
+const drawComparison = () => {
+  const mount = mountOf(document, "comparison");
+  if (!mount) return;
+  const open = (name) => {
+    if (chooser) chooser.value = name;
     showRun(current());
     document.getElementById("runs").scrollIntoView({ behavior: "smooth" });
   };
-}
+  mount.append(rowTable(data.comparison, { noun: "run", filters: "name, transform" }, open));
+};
+const current = () => (chooser ? chooser.selectedIndex : 0);
+
+if (chooser) chooser.addEventListener("change", () => showRun(current()));
 drawTradeoffs();
+drawComparison();
 showRun(current());
 
 let waiting = 0;

@@ -102,7 +102,6 @@ def render_page(page: Page, tables: Mapping[str, pd.DataFrame], drawings: tuple[
     return environment.get_template("page.html.j2").render(
         page=page,
         comparison=comparison,
-        compared=table_of(comparison.table.dropna(axis="columns", how="all")) if comparison else (),
         left_out=table_of(comparison.left_out) if comparison else (),
         claims=table_of(comparison.claims) if comparison else (),
         contact=contact_sheets(comparison.images, comparison.image_labels) if comparison else (),

@@ -102,6 +102,12 @@ class Quantity:
         return f"{scaled:,.{self.decimals}f}"
 
 
+def reading(value: float, unit: str) -> str:
+    """Return one figure for reading, ``reading(0.0123, "s")`` is "12.3 ms"; units are those of columns."""
+    quantity = Quantity.of([value], unit)
+    return f"{quantity.text(value)} {quantity.unit}"
+
+
 def short_name(name: str, limit: int = 40) -> str:
     """Return ``name``, its middle replaced by an ellipsis where it is longer than ``limit``."""
     if len(name) <= limit:

@@ -77,7 +77,7 @@ def machine_views(table: Table, *, keep: tuple[str, ...] = ("layer", "op")) -> t
         machines.setdefault(column.name.machine, []).append(position)
     shared = [position for position in machines[None] if table.columns[position].name.raw in keep]
     own = machines.pop(None)
-    views = [TableView("numerics" if machines else "all layers", table.select(own))] if own else []
+    views = [TableView("numerics", table.select(own))] if own else []
     views += [TableView(str(machine), table.select(shared + owned)) for machine, owned in machines.items()]
     return tuple(views)
 

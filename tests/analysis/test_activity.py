@@ -12,7 +12,7 @@ from hqsim.analysis.observe import TOGGLES
 from hqsim.analysis.run_folder import Run, write_run
 from hqsim.analysis.trace import trace
 from hqsim.cost import load_hardware
-from hqsim.cost.machine import Quantity
+from hqsim.cost.hardware import hardware_folder
 from hqsim.errors import InputError
 from hqsim.graph import LayerRecord, MatrixWork, TensorUse
 
@@ -114,17 +114,32 @@ def test_accumulators_are_as_wide_as_the_sums_that_were_seen(tiny_qmodel, run):
     assert (seen <= proved[seen.index]).all()
 
 
-def test_toggles_count_where_the_machine_has_their_energy(tiny_qmodel, run):
-    edge = load_hardware("edge-npu-16x16")
-    unit = dataclasses.replace(edge.matrix[0], toggle_pj=Quantity(value=0.01))
-    toggling = dataclasses.replace(edge, matrix=(unit, *edge.matrix[1:]))
-    plain, seen = (
-        estimate(tiny_qmodel, machine, trace=run).total["energy_pj"] for machine in (edge, toggling)
-    )
-    assert seen["multiply"] != plain["multiply"]
-    assert {part: seen[part] for part in ("sram", "dram", "vector")} == {
-        part: plain[part] for part in ("sram", "dram", "vector")
-    }
+def test_a_machines_file_with_a_figure_per_toggle_charges_the_runs_toggles(tiny_qmodel, run, tmp_path):
+    """From the YAML and codes.csv alone: 0.01 pJ for each bit that changes beyond half of 8 or 16."""
+    plain = hardware_folder() / "edge-npu-16x16.yaml"
+    key = "    toggle_pj: {value: 0.01, source: a test}\n    other_widths: passes"
+    machine = tmp_path / "toggling.yaml"
+    machine.write_text(plain.read_text(encoding="utf-8").replace("    other_widths: passes", key))
+    folder = write_run(tmp_path / "run", run)
+    found = (estimate(tiny_qmodel, path, realisation="as_lowered", trace=folder) for path in (plain, machine))
+    before, after = ({cost.name: cost for cost in one.costs} for one in found)
+    first = pd.read_csv(folder / "codes.csv").query("operand == 0").groupby("layer")[list(TOGGLES)].mean()
+    sides = run.codes.groupby("layer")["operand"].max()
+    checked = set()
+    for layer, percent in first.iterrows():
+        cost, shares = after[layer], percent.dropna().to_numpy() / 100
+        if (cost.op != "matmul" and sides[layer] > 0) or not len(shares):
+            continue
+        assert cost.multiplier_bits_w <= 8
+        bits = 8 if cost.multiplier_bits_a <= 8 else 16
+        changing = shares.sum() + (bits - len(shares)) * shares[-1]
+        more_pj = cost.energy["multiply"].pj - before[layer].energy["multiply"].pj
+        assert more_pj == pytest.approx(0.01 * (changing - bits / 2) * cost.macs, rel=1e-6)
+        checked.add((cost.op, bits))
+    assert {("conv2d", 8), ("matmul", 8)} <= checked
+    for name, cost in after.items():
+        assert cost.energy["sram"].pj == before[name].energy["sram"].pj
+        assert cost.cycles == before[name].cycles
 
 
 def test_a_run_of_something_else_is_refused(tiny_model, tiny_qmodel, run):

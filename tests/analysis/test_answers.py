@@ -39,8 +39,21 @@ def test_the_best_at_equal_energy_leads_its_peers():
 
 def test_a_lead_within_the_intervals_is_not_clear():
     found = asked([row("a", 9.6, 1.0), row("b", 10.0, 1.0)], "equal energy")
-    assert found.answer == "b on m (10.0 dB at 1 mJ per image, not clearly ahead of a)."
+    assert found.answer == "b on m (10.0 dB at 1.00 mJ per image, not clearly ahead of a)."
     assert "0.4 dB, is within what other images could change" in found.grounds[0]
+
+
+def test_a_lead_is_told_of_the_one_that_leads():
+    rows = [row("a", 8.0, 1.0), single("s", 9.0, 1.0), row("d", 12.0, 1.0, transform="double")]
+    found = asked(rows, "single Hadamard")
+    assert any("The lead of d over s, 3.0 dB, is clear." in ground for ground in found.grounds)
+
+
+def test_of_many_peers_the_best_five_are_named():
+    found = asked([row(f"r{index}", float(index), 1.0) for index in range(9)], "equal energy")
+    assert (
+        "5 %: r7 7.0 dB, r6 6.0 dB, r5 5.0 dB, r4 4.0 dB, r3 3.0 dB and 3 more. The lead" in found.grounds[0]
+    )
 
 
 def test_what_less_energy_would_give_is_said():

@@ -36,7 +36,16 @@ def test_the_table_holds_what_the_recipes_chose(compared):
     assert (table["multiplier_bits"] == 8).all()  # conv_in and conv_out; a double transform widens nothing
     assert np.isfinite(table[["sqnr_db", "latency_s", "energy_pj", "dram_bytes"]]).all(axis=None)
     assert (table["sqnr_low_db"] <= table["sqnr_db"]).all()
-    assert table["weight_crest"].isna().all()  # needs the part "outliers"
+
+
+def test_weight_outliers_are_those_of_the_weights_without_the_part_outliers(compared, tiny_model):
+    _, runs, comparison = compared
+    names = {node.parameters["weight"] for node in tiny_model.graph if node.op in ("conv2d", "linear")}
+    weights = [tiny_model.parameters[name].astype(np.float64) for name in names]
+    crests = [np.abs(weight).max() / np.sqrt(np.square(weight).mean()) for weight in weights]
+    assert comparison.table["weight_crest"][0] == pytest.approx(max(crests), rel=1e-6)
+    assert comparison.table["weight_crest_median"][0] == pytest.approx(np.median(crests), rel=1e-6)
+    assert all(run.activations.empty for run in runs)
 
 
 def test_mean_widths_are_weighted(compared, tiny_model):
@@ -54,7 +63,11 @@ def test_bytes_are_those_of_the_artefact_and_claims_need_their_recipes(compared)
     out, _, comparison = compared
     size = (out / "models" / "ptq-w4a4" / "model.safetensors").stat().st_size
     assert comparison.table["model_bytes"][0] == size
-    assert set(comparison.claims["verdict"]) == {"not measured"}
+    judged = comparison.claims[comparison.claims["verdict"] != "not measured"]
+    assert [claim.split(",")[0] for claim in judged["claim"]] == [
+        "A double transform amplifies the outliers of weights"
+    ]
+    assert comparison.claims["claim"][0] == judged["claim"].iloc[0]
 
 
 def test_what_is_complete_is_kept(compared, tiny_model, monkeypatch):

@@ -8,6 +8,7 @@ import pandas as pd
 from hqsim.analysis.demo import check_cards, demo_run
 from hqsim.analysis.estimate import estimate
 from hqsim.analysis.run_report import page_of
+from hqsim.analysis.sample_quality import SampleQuality
 from hqsim.report import VerdictCard
 from hqsim.simulate.verify import Check, matrix_layers
 
@@ -35,8 +36,8 @@ def test_what_was_measured_becomes_a_run(tiny_qmodel):
             {"layer": [name], "step": [0], "timestep": [900], "mode": ["free-running"], "sqnr_db": [20.0]}
         ),
     )
-    images = SimpleNamespace(codes=np.zeros((1, 1, 4, 4), np.uint8), labels=np.zeros(1, np.int64))
-    quality = pd.DataFrame(
+    codes = np.zeros((1, 1, 4, 4), np.uint8)
+    table = pd.DataFrame(
         {
             "executor": ["float", "integer"], "images": 1, "sqnr_db": [np.inf, 9.0],
             "psnr_db": [np.inf, 15.0], "classifier_accuracy": 1.0, "frechet_distance": 2.0,
@@ -46,8 +47,7 @@ def test_what_was_measured_becomes_a_run(tiny_qmodel):
     run = demo_run(
         tiny_qmodel,
         verification,
-        {"float": images, "integer": images},
-        quality,
+        SampleQuality(table, {"float": codes, "integer": codes, "labels": np.zeros(1, np.int64)}, {}),
         {machine: estimate(tiny_qmodel, machine, steps=2)},
     )
     first = run.layers.iloc[0]

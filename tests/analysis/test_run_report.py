@@ -1,5 +1,6 @@
 """From runs to a page: what each part becomes, and that a missing part is missing."""
 
+import shutil
 from dataclasses import fields
 
 import numpy as np
@@ -7,10 +8,14 @@ import pandas as pd
 import pytest
 
 from hqsim.analysis import run_report
+from hqsim.analysis.compare import Comparison
 from hqsim.analysis.run_charts import details, grids, layer_view, rooflines, timelines
-from hqsim.analysis.run_folder import TABLES, Run
+from hqsim.analysis.run_folder import TABLES, Run, read_run, write_run
 from hqsim.analysis.run_report import page_of, run_table
-from hqsim.report import VerdictCard
+from hqsim.analysis.trace import trace
+from hqsim.models import load_model
+from hqsim.quantize import quantize
+from hqsim.report import VerdictCard, write_report
 from tests.report import run_frames as frames
 
 
@@ -118,6 +123,83 @@ def test_colour_images_keep_their_channels():
     images = {"integer": np.zeros((2, 3, 4, 5), np.uint8), "labels": np.arange(2)}
     (run,) = page_of([frames.calm_run(images=images)]).runs
     assert run.images[0].codes.shape == (2, 4, 5, 3)
+
+
+def test_a_model_folder_called_script_is_harmless(tiny_folder, tmp_path, monkeypatch):
+    monkeypatch.setattr("hqsim.report.page.drawings_of", lambda page: ())
+    folder = shutil.copytree(tiny_folder, tmp_path / "<script>alert(1)<")
+    qmodel = quantize(load_model(folder), "ptq-w8a8", steps=1, images=1)
+    run = trace(qmodel, parts=["cost"], steps=1, images=1, machines=[frames.MACHINE])
+    written = write_run(tmp_path / "run", run)
+    text = write_report(page_of([read_run(written)]), tmp_path).read_text(encoding="utf-8")
+    assert "<h1>&lt;script&gt;alert(1)&lt; · ptq-w8a8</h1>" in text
+    assert "<script>alert" not in text
+
+
+MANY = [
+    ("none", "none", False, True), ("single", "width", False, True), ("single", "width", True, True),
+    ("single", "channel", False, False), ("double", "none", False, True), ("double", "channel", False, False),
+]  # fmt: skip
+
+
+def _grid(count):
+    """Return runs and their comparison: run ``index`` has SQNR ``index`` and 0.1 mJ more than the last."""
+    runs = [frames.calm_run(f"r{index}", quality=frames.quality(float(index))) for index in range(count)]
+    rows = []
+    for index, run in enumerate(runs):
+        kind, axis, signs, symmetric = MANY[index % len(MANY)]
+        rows.append(
+            {
+                "run": run.name, "method": "m", "transform": kind, "axis": axis, "signs": signs, "order": 5,
+                "symmetric": symmetric, "trained": False, "multiplier_bits": 4, "sqnr_db": 1.0 * index,
+                "sqnr_low_db": index - 0.5, "sqnr_high_db": index + 0.5, "psnr_db": np.nan, "machine": "m",
+                "latency_s": 1e-3, "energy_pj": 1e9 + 1e8 * index, "dram_bytes": 1e4,
+                "pareto_energy": True, "pareto_latency": index == count - 1,
+            }
+        )  # fmt: skip
+    table = pd.DataFrame(rows)
+    return runs, Comparison(table=table, claims=pd.DataFrame(), left_out=pd.DataFrame())
+
+
+def test_the_compared_table_says_once_what_all_runs_share():
+    runs, comparison = _grid(4)
+    page = page_of(runs, comparison).comparison
+    assert page.common == "order 5, trained no"
+    choices = ["run", "transform", "symmetric"]
+    costs = ["latency_s", "energy_pj", "dram_bytes", "pareto_energy", "pareto_latency"]
+    assert page.views == {
+        "quality": [*choices, "sqnr_db", "sqnr_interval"],
+        "widths": [*choices, "sqnr_db", "multiplier_bits"],
+        "m": ["run", "sqnr_db", *(f"{name}[m]" for name in costs)],
+    }
+    assert page.view["transform"].tolist() == ["none", "single width", "single width signs", "single channel"]
+    assert page.view["sqnr_interval"][3] == "2.5 to 3.5"
+    assert page.view["energy_pj[m]"].tolist() == [1e9, 1.1e9, 1.2e9, 1.3e9]
+
+
+def test_many_points_are_coloured_by_transform_and_few_by_name():
+    few, many = (page_of(*_grid(count)).comparison.tradeoffs[0] for count in (4, 13))
+    assert [point.group for point in few.points] == ["r0", "r1", "r2", "r3"]
+    assert (few.hollow, any(point.hollow for point in few.points)) == ("", False)
+    assert [point.group for point in many.points[:2]] == ["none", "single width"]
+    assert [point.hollow for point in many.points[:6]] == [False, False, False, True, False, True]
+    assert many.hollow == "asymmetric operands"
+
+
+def test_of_many_runs_those_on_a_front_are_shown_whole():
+    runs, comparison = _grid(13)
+    comparison.table.loc[:, "pareto_energy"] = comparison.table["run"].isin(["r3", "r4"])
+    whole = [run.name for run in page_of(runs, comparison).runs if run.timelines]
+    assert whole == ["r3", "r4", "r12"]
+    assert len([run for run in page_of(runs).runs if run.timelines]) == 12
+
+
+def test_of_many_runs_ten_images_are_compared():
+    for count, shown in ((2, 15), (13, 10)):
+        runs = [frames.calm_run(f"r{index}", images=frames.images(15)) for index in range(count)]
+        comparison = page_of(runs).comparison
+        assert {len(strip.codes) for strip in comparison.images} == {shown}
+        assert len(comparison.image_labels) == shown
 
 
 def test_given_cards_come_first():

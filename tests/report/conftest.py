@@ -315,9 +315,13 @@ def page_of(*runs: RunReport) -> Page:
             Point(label=run.name, group=run.name, cost=1e9 * (at + 1), quality=9.0 + at, low=8.0, high=11.0)
             for at, run in enumerate(runs)
         )
+        names = [run.name for run in runs]
         comparison = ComparisonReport(
             answers=(Answer("Which method is best?", f"{runs[-1].name} is best.", ("by 1 dB",)),),
-            table=pd.DataFrame({"run": [run.name for run in runs], "sqnr_db": 9.0, "energy_pj": 1e9}),
+            table=pd.DataFrame({"run": names, "sqnr_db": 9.0, "machine": "edge", "energy_pj": 1e9}),
+            view=pd.DataFrame({"run": names, "sqnr_db": range(len(runs)), "energy_pj[edge]": 1e9}),
+            views={"quality": ["run", "sqnr_db"], "edge": ["run", "sqnr_db", "energy_pj[edge]"]},
+            common="order 5",
             claims=pd.DataFrame({"claim": ["fewer outliers"], "verdict": ["holds"], "detail": ["in 7 of 9"]}),
             tradeoffs=(
                 Tradeoff(

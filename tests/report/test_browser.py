@@ -6,9 +6,11 @@ import subprocess
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
+from hqsim.analysis.comparison_view import comparison_view
 from hqsim.report import write_report
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -50,6 +52,28 @@ document.body.dataset.points = document.querySelectorAll("#tradeoffs circle").le
 document.body.dataset.cells = document.querySelectorAll("#run-2 svg.cells path").length > 3;
 """
 
+COMPARED_RUNS = """
+const section = document.getElementById("comparison");
+const order = () => [...section.querySelector("tbody").rows].map((row) => row.dataset.row).join(" ");
+section.querySelector("th[title='sqnr_db']").click();
+document.body.dataset.worst = order();
+section.querySelector("th[title='sqnr_db']").click();
+document.body.dataset.best = order();
+section.querySelector("tbody button").click();
+document.body.dataset.open = document.querySelector(".run:not([hidden])").id;
+section.querySelectorAll(".tabs button")[1].click();
+document.body.dataset.costs = [...section.querySelectorAll("thead th")].map((th) => th.title).join(" ");
+"""
+
+CUT = """
+const hold = document.querySelector("#comparison .scroll");
+const cut = [...document.querySelectorAll("#comparison .tabs button")].map((tab) => {
+  tab.click();
+  return hold.scrollWidth - hold.clientWidth;
+});
+document.body.dataset.cut = cut.join(" ");
+"""
+
 
 @pytest.fixture(autouse=True)
 def no_figures(monkeypatch):
@@ -70,12 +94,12 @@ def chromium(folder, page, *options):
     return done.stdout
 
 
-def after(page, script, folder):
+def after(page, script, folder, *options):
     """Return the document after ``script``, as attributes of its body."""
     text = page.read_text(encoding="utf-8")
     text = re.sub(r'<meta http-equiv="Content-Security-Policy"[^>]*>', "", text)
     page.write_text(text.replace("</body>", f"<script>{{{script}}}</script></body>"), encoding="utf-8")
-    body = re.search(r"<body[^>]*>", chromium(folder, page, "--dump-dom"))[0]
+    body = re.search(r"<body[^>]*>", chromium(folder, page, *options, "--dump-dom"))[0]
     return dict(re.findall(r'data-(\w+)="([^"]*)"', body))
 
 
@@ -111,6 +135,37 @@ def test_a_comparison_shows_the_run_that_is_chosen(make_run, make_page, tmp_path
     assert (found["before"], found["after"]) == ("false true", "true false")
     assert found["points"] == "2"
     assert found["cells"] == "true"
+
+
+def test_compared_runs_are_sorted_and_opened(make_run, make_page, tmp_path):
+    page = write_report(make_page(make_run(), replace(make_run(), name="other")), tmp_path)
+    found = after(page, COMPARED_RUNS, tmp_path)
+    assert (found["worst"], found["best"], found["open"]) == ("0 1", "1 0", "run-2")
+    assert found["costs"] == "run sqnr_db energy_pj[edge]"
+
+
+def test_the_compared_table_fits_a_window_of_1280(make_run, make_page, tmp_path):
+    """Every column of a comparison, choices that differ among them, with the longest names of a grid."""
+    rows = [
+        {
+            "run": f"channel-signs-k5-asym-w4a{bits}", "method": "channel-signs-k5-asym",
+            "transform": "single", "axis": "channel", "signs": bits > 3, "order": bits, "symmetric": bits > 3,
+            "trained": bits > 3, "weight_bits": bits, "activation_bits": bits, "storage_bits": 4.289,
+            "multiplier_bits": 13, "multiplier_bits_mean": 8.24, "accumulator_bits": 26,
+            "weight_crest": 19.5, "weight_crest_median": 4.1, "model_bytes": 1343806,
+            "sqnr_db": 12.9, "sqnr_low_db": 11.2, "sqnr_high_db": 14.3,
+            "psnr_db": 17.2, "frechet_distance": 22.1, "classifier_accuracy": 0.95,
+            "machine": machine, "latency_s": 0.0756, "energy_pj": 1.69e10, "dram_bytes": 8.7e7,
+            "pareto_energy": True, "pareto_latency": False,
+        }
+        for bits in (3, 4) for machine in ("edge-npu-16x16", "tpu-v4i")
+    ]  # fmt: skip
+    view = comparison_view(pd.DataFrame(rows))
+    assert (list(view.tabs), view.common) == (["quality", "widths", "edge-npu-16x16", "tpu-v4i"], "")
+    page = make_page(make_run(), replace(make_run(), name="other"))
+    page = replace(page, comparison=replace(page.comparison, view=view.rows, views=view.tabs))
+    found = after(write_report(page, tmp_path), CUT, tmp_path, "--window-size=1280,900")
+    assert found["cut"] == "0 0 0 0"
 
 
 def test_hostile_names_are_harmless_in_what_the_script_draws(make_run, make_page, tmp_path):

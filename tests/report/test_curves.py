@@ -3,7 +3,7 @@
 import numpy as np
 
 from hqsim.report.curves import running_mean, save_curves
-from hqsim.report.tradeoff import Point, front_of, save_tradeoff
+from hqsim.report.tradeoff import LABELLED, Point, front_of, labelled, save_tradeoff
 
 
 def test_the_running_mean_is_short_at_the_beginning():
@@ -35,3 +35,12 @@ def test_the_tradeoff_is_drawn(tmp_path):
     points = [_point("a", 1, 5), _point("b", 2, 4), _point("a2", 3, 6)]
     save_tradeoff(points, tmp_path / "points.png", cost_label="cost", quality_label="quality")
     assert (tmp_path / "points.png").stat().st_size > 1000
+
+
+def test_of_many_points_those_on_the_front_bear_their_names(tmp_path):
+    few = [_point(f"p{index}", cost=index, quality=9.0 - index) for index in range(LABELLED)]
+    assert labelled(few) == few
+    many = [*few, _point("best", cost=0.5, quality=10.0)]
+    assert [one.label for one in labelled(many)] == ["p0", "best"]
+    save_tradeoff(many, tmp_path / "many.pdf", cost_label="cost", quality_label="quality", hollow="half")
+    assert (tmp_path / "many.pdf").stat().st_size > 0

@@ -171,6 +171,9 @@ def evil_page():
     comparison = ComparisonReport(
         answers=(Answer(EVIL, EVIL, (EVIL,)),),
         table=pd.DataFrame({"run": [EVIL]}),
+        view=pd.DataFrame({"run": [EVIL]}),
+        views={EVIL: ["run"]},
+        common=EVIL,
         claims=pd.DataFrame({"claim": [EVIL]}),
         tradeoffs=(
             Tradeoff(name=EVIL, title=EVIL, cost_label=EVIL, unit="pj", quality_label=EVIL, points=(point,)),

@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from hqsim.report.quantities import ColumnName, Quantity, short_name
+from hqsim.report.quantities import ColumnName, Quantity, reading, short_name
 
 
 @pytest.mark.parametrize(
@@ -75,3 +75,11 @@ def test_a_long_name_keeps_its_two_ends():
     assert len(short) == 40
     assert short.startswith("down_blocks.1") and short.endswith("attn1.to_out.0")
     assert short_name("conv_in") == "conv_in"
+
+
+@pytest.mark.parametrize(
+    ("value", "unit", "text"),
+    [(13.4, "s", "13.4 s"), (2.78e12, "pj", "2.78 J"), (1e9, "pj", "1.00 mJ"), (0.0123, "s", "12.3 ms")],
+)
+def test_one_figure_for_reading(value, unit, text):
+    assert reading(value, unit) == text
