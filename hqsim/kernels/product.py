@@ -17,7 +17,7 @@ import numpy as np
 from hqsim.kernels.halves import add_rows
 from hqsim.kernels.jit import helper, kernel
 from hqsim.kernels.rows import gather, locate, rows_of
-from hqsim.kernels.scratch import scratch
+from hqsim.kernels.scratch import from_line, scratch
 from hqsim.kernels.threads import part_of, share, team_size
 from hqsim.kernels.tile import CHUNK_BYTES, COLUMNS, EIGHT, ROW_BYTES, ROWS, STEP_BYTES, add_tile
 from hqsim.kernels.vector import rescale_block, unpack_nibbles, widen
@@ -90,11 +90,11 @@ def _block_of(unit, row_blocks, column_blocks, group_rows, outputs):
 
 @helper
 def _sums_of_block(columns):
-    """Return room for the sums of a block, int32 ``[rows, columns and 16 more]``.
+    """Return room for the sums of a block, int32 ``[rows, columns]``.
 
-    With 16 more columns, rows do not fall into the same cache sets.
+    Rows lie two cache lines further apart than they must: so they do not fall into the same cache sets.
     """
-    return scratch(4 * BLOCK_TILES * ROWS * (columns + 16)).view(np.int32).reshape(-1, columns + 16)
+    return from_line(np.empty((BLOCK_TILES * ROWS, columns + 32), np.int32), columns)
 
 
 @helper
@@ -107,8 +107,8 @@ def _sum_blocks(
     reduction = rows.kernel_height * rows.kernel_width * rows.padded_run
     panel_bytes = panels.shape[1] // ((outputs + COLUMNS - 1) // COLUMNS)
     places = np.empty((BLOCK_TILES * ROWS, 3), np.int64)
-    block = scratch(BLOCK_TILES * ROWS * ROW_BYTES).reshape(BLOCK_TILES * ROWS, ROW_BYTES)
-    buffers = scratch(2 * CHUNK_BYTES // 4 * STEP_BYTES).reshape(2, CHUNK_BYTES // 4 * STEP_BYTES)
+    block = from_line(np.empty((BLOCK_TILES * ROWS, ROW_BYTES), np.uint8), CHUNK_BYTES)
+    buffers = scratch(CHUNK_BYTES // 4 * STEP_BYTES), scratch(CHUNK_BYTES // 4 * STEP_BYTES)
     part = _sums_of_block(BLOCK_COLUMNS)
     sources, start = np.empty(BLOCK_TILES * ROWS, np.int64), np.zeros(BLOCK_COLUMNS, np.int32)
     begin_unit, end_unit = part_of(worker, threads, groups * row_blocks * column_blocks)
@@ -186,6 +186,12 @@ def multiply_sums(x, layout, columns, form, panels, storage, weight_sums, offset
 
 
 @helper
+def _copy_row(row, sums):
+    for j in range(sums.shape[0]):
+        sums[j] = row[j]
+
+
+@helper
 def _code_blocks(
     worker,
     threads,
@@ -221,8 +227,8 @@ def _code_blocks(
     places = np.empty((BLOCK_TILES * ROWS, 3), np.int64)
     half_rows = np.empty(BLOCK_TILES * ROWS, np.int64)
     sources = np.empty(BLOCK_TILES * ROWS, np.int64)
-    block = scratch(BLOCK_TILES * ROWS * ROW_BYTES).reshape(BLOCK_TILES * ROWS, ROW_BYTES)
-    buffers = scratch(2 * CHUNK_BYTES // 4 * STEP_BYTES).reshape(2, CHUNK_BYTES // 4 * STEP_BYTES)
+    block = from_line(np.empty((BLOCK_TILES * ROWS, ROW_BYTES), np.uint8), CHUNK_BYTES)
+    buffers = scratch(CHUNK_BYTES // 4 * STEP_BYTES), scratch(CHUNK_BYTES // 4 * STEP_BYTES)
     wide = SHORT_COLUMNS if short else BLOCK_COLUMNS
     part, start = _sums_of_block(wide), np.zeros(wide, np.int32)
     begin_unit, end_unit = part_of(worker, threads, groups * row_blocks * column_blocks)
@@ -264,7 +270,7 @@ def _code_blocks(
                 )
             if sums.shape[1] > 0:
                 for i in range(count):
-                    sums[group, first + i, left:right] = part[i, : right - left]
+                    _copy_row(part[i], sums[group, first + i, left:right])
                 continue
             rescale_block(
                 part,

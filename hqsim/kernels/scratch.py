@@ -15,3 +15,13 @@ def scratch(count):
     room = np.empty(count + LINE_BYTES, np.uint8)
     first = -np.int64(room.ctypes.data) % LINE_BYTES
     return room[first : first + count]
+
+
+@helper
+def from_line(room, columns):
+    """Return ``columns`` columns of ``room``, whose rows take whole lines and a line more than they need.
+
+    Each row starts with a cache line. (A longer ``scratch`` in another shape: numba reshapes with floats.)
+    """
+    first = -np.int64(room.ctypes.data) % LINE_BYTES // room.itemsize
+    return room[:, first : first + columns]
