@@ -6,6 +6,7 @@ import argparse
 import sys
 from pathlib import Path
 
+from benchmarks.methods import plan
 from benchmarks.methods.journal import Journal, Settings, run_units, select
 from benchmarks.methods.page import write_page
 from benchmarks.methods.results import Results
@@ -37,7 +38,7 @@ def main(arguments: list[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     try:
         changes = "\n".join(text.replace("=", ": ", 1) for text in options.set)
-        training = parse_yaml(changes, "--set").data if changes else {}
+        training = plan.TRAINING | (parse_yaml(changes, "--set").data if changes else {})
         settings = Settings(
             updates=options.budget, steps=options.steps, batch=options.batch, training=training
         )

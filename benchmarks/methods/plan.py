@@ -20,6 +20,8 @@ SHOWN_WIDTHS = WIDTHS[:2]
 ABLATION_WIDTH = "w4a4"
 ORDERS, AXES = (3, 4, 5, 6), ("width", "channel")
 TFMQ_WIDTHS = ("w4a8", "w8a8")
+TRAINING = {"lora_rate": 0.0016}
+"""What `digits` is distilled with instead of the recipes' own: four times EfficientDM's low-rank rate."""
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,7 @@ def _sum_blocks(
         locate(group * rows.group, rows, columns, first, places[:count])
         for i in range(count):
             for j in range(left, right):
-                sums[group, first + i, j] = np.int32(-(weight_sums[own, j] * offset))
+                sums[group, first + i, j] = np.int32(-(np.int64(weight_sums[own, j]) * offset))
         for piece in range(0, reduction, piece_bytes):
             taken = min(piece_bytes, reduction - piece)
             gather(x, rows, offset, places[:count], piece, taken, sources, block)
@@ -243,7 +243,7 @@ def _code_blocks(
         for left in range(begin, end, wide):
             right = min(left + wide, end)
             for j in range(left, right):
-                start[j - left] = np.int32(-(weight_sums[own, j] * offset))
+                start[j - left] = np.int32(-(np.int64(weight_sums[own, j]) * offset))
             if kinds > 0:
                 for i in range(count):
                     half = halves[group, half_rows[i], left:right]

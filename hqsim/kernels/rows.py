@@ -75,5 +75,5 @@ def gather(x, rows, fill, places, piece, taken, sources, block):
             pixel = y * rows.width + x_position
             inside = (y >= 0) & (y < rows.height) & (x_position >= 0) & (x_position < rows.width)
             sources[r] = places[r, 0] + pixel * rows.pitch + offset if inside else -1
-        copy_runs(x, sources, places.shape[0], real, np.uint8(rows.flip), np.uint8(fill), block, done)
+        copy_runs(x, sources, places.shape[0], real, np.uint8(rows.flip), np.uint8(fill & 255), block, done)
         done += length
