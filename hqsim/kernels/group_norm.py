@@ -4,56 +4,56 @@ from __future__ import annotations
 
 import numpy as np
 
+from hqsim.kernels.columns import column_loop
 from hqsim.kernels.jit import helper, kernel
-from hqsim.kernels.lanes import LANE, SIZE, lane_intrinsic, lane_loop
-from hqsim.kernels.rescale import plain_clamp
-from hqsim.kernels.scalar import bit_length, integer_sqrt
+from hqsim.kernels.lanes import LANE, SIZE, lane_intrinsic
+from hqsim.kernels.normalize import addends, normalize_by_column, scaling_of
 from hqsim.kernels.threads import part_of, share, team_size
 
+BLOCK_CODES = 8192
+"""How many codes of a block of rows are read by strips of columns: they stay in the first cache."""
 
-def _plain_moments(row, sums, squares):
-    q = row.astype(np.int64)
-    sums += q
-    squares += q * q
+
+def _plain_moments(count, sums, squares, x):
+    q = x[:count].astype(np.int64)
+    sums += q.sum(axis=0)
+    squares += (q * q).sum(axis=0)
 
 
 @lane_intrinsic(_plain_moments)
-def _add_moments(typing_context, row, sums, squares):
-    """Add codes to ``sums`` and their squares to ``squares``, int64."""
+def _add_moments(typing_context, count, sums, squares, x):
+    """Add the codes of rows to ``sums`` and their squares to ``squares``, int64; at most 2**14 rows."""
+    # A square of 16 bits fits 32 bits without a sign, the sum of a column 32 bits with one.
+    narrow = x.dtype.bitwidth <= 16
+    element = LANE if narrow else SIZE
 
-    def emit(step):
-        q = step.load(0, LANE)
-        for position, value in ((1, step.load(0, SIZE)), (2, step.product(q, q))):
-            step.store(position, step.builder.add(step.load(position, SIZE), value))
+    def emit(strip):
+        builder = strip.builder
+        total, square = strip.kept(element), strip.kept(SIZE)
 
-    return lane_loop(16, emit, row, sums, squares)
+        def row():
+            q = strip.load(3, element)
+            builder.store(builder.add(builder.load(total), q), total)
+            squared = builder.mul(q, q)
+            wide = builder.zext(squared, square.type.pointee) if narrow else squared
+            builder.store(builder.add(builder.load(square), wide), square)
+
+        def end():
+            found = builder.load(total)
+            for position, value in (
+                (1, builder.sext(found, square.type.pointee) if narrow else found),
+                (2, builder.load(square)),
+            ):
+                strip.store(position, builder.add(strip.load(position, SIZE), value))
+
+        return row, end
+
+    return column_loop(32, emit, count, sums, squares, x)
 
 
-def _plain_normalize(row, fraction, mean, inverse, half, shift, gain, addend, total_bits, low, high, codes):
-    t = (((row.astype(np.int64) << fraction) - mean) * inverse.astype(np.int64) + half) >> shift
-    return plain_clamp((t * gain + addend) >> total_bits, low, high, codes)
-
-
-@lane_intrinsic(_plain_normalize)
-def normalize_row(
-    typing_context, row, fraction, mean, inverse, half, shift, gain, addend, total_bits, low, high, codes
-):
-    """Write one row of codes; ``mean``, ``inverse`` and ``gain`` are int32, as is ``t``."""
-
-    def emit(step):
-        builder = step.builder
-        d = builder.sub(builder.shl(step.load(0, LANE), step.scalar(1, LANE)), step.load(2, LANE))
-        t = builder.add(step.product(d, step.load(3, LANE)), step.load(4, SIZE))
-        t = builder.trunc(builder.ashr(t, step.load(5, SIZE)), d.type)
-        value = builder.add(step.product(t, step.load(6, LANE)), step.load(7, SIZE))
-        value = builder.ashr(value, step.scalar(8, SIZE))
-        code, saturated = step.clamp(value, step.scalar(9, SIZE), step.scalar(10, SIZE))
-        step.store(11, code)
-        return saturated
-
-    return lane_loop(
-        16, emit, row, fraction, mean, inverse, half, shift, gain, addend, total_bits, low, high, codes
-    )
+@helper
+def _rows_of_block(channels):
+    return max(1, BLOCK_CODES // channels)
 
 
 @helper
@@ -63,29 +63,13 @@ def _sum_pixels(worker, threads, x, moments):
     Every worker fills its part of ``moments [samples, threads, 2, channels]``.
     """
     begin, end = part_of(worker, threads, x.shape[1])
+    step = _rows_of_block(x.shape[2])
     for sample in range(x.shape[0]):
         sums, squares = moments[sample, worker]
         sums[:], squares[:] = 0, 0
-        for pixel in range(begin, end):
-            _add_moments(x[sample, pixel], sums, squares)
-
-
-@helper
-def scaling_of(total, square, n, fraction, epsilon):
-    """Return mean, inverse of the deviation, half and shift, from sums of ``n`` codes and of their squares.
-
-    The inverse is at most 2**30; half and shift round the first product.
-    """
-    mean = ((total << fraction) * 2 + n) // (2 * n)
-    spread = (square << (2 * fraction)) - 2 * mean * (total << fraction) + n * mean * mean + epsilon
-    spread = max(spread, np.int64(1))
-    h = 62 - bit_length(spread)
-    h -= h & 1
-    inverse = (np.int64(1) << 54) // integer_sqrt(spread << h)
-    places = 24 - h // 2
-    if places > 0:
-        return mean, inverse, np.int64(1) << (places - 1), places
-    return mean, inverse << -places, np.int64(0), np.int64(0)
+        for first in range(begin, end, step):
+            last = min(first + step, end)
+            _add_moments(last - first, sums, squares, x[sample, first:last])
 
 
 @helper
@@ -111,34 +95,26 @@ def _find_scaling(moments, groups, n, fraction, epsilon, scaling, rounding):
 def _normalize_pixels(
     worker, threads, x, fraction, scaling, rounding, gain, addend, total_bits, low, high, codes
 ):
-    pixels, saturated = x.shape[1], np.int64(0)
-    begin, end = part_of(worker, threads, x.shape[0] * pixels)
-    for unit in range(begin, end):
-        sample, pixel = unit // pixels, unit % pixels
-        saturated += normalize_row(
-            x[sample, pixel],
-            fraction,
-            scaling[sample, 0],
-            scaling[sample, 1],
-            rounding[sample, 0],
-            rounding[sample, 1],
-            gain,
-            addend,
-            total_bits,
-            low,
-            high,
-            codes[sample, pixel],
-        )
-    return saturated
-
-
-@helper
-def addends(offset, total_bits):
-    """Return offset and rounding of every channel."""
-    addend = np.empty(offset.shape[0], np.int64)
-    for c in range(offset.shape[0]):
-        addend[c] = (offset[c] << (total_bits - 16)) + (np.int64(1) << (total_bits - 1))
-    return addend
+    begin, end = part_of(worker, threads, x.shape[1])
+    step, saturated = _rows_of_block(x.shape[2]), np.zeros(1, np.int64)
+    for sample in range(x.shape[0]):
+        for first in range(begin, end, step):
+            last = min(first + step, end)
+            normalize_by_column(
+                last - first,
+                gain,
+                addend,
+                scaling[sample],
+                rounding[sample],
+                fraction,
+                total_bits,
+                low,
+                high,
+                x[sample, first:last],
+                codes[sample, first:last],
+                saturated,
+            )
+    return saturated[0]
 
 
 @kernel

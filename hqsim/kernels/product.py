@@ -16,11 +16,12 @@ import numpy as np
 
 from hqsim.kernels.halves import add_rows
 from hqsim.kernels.jit import helper, kernel
+from hqsim.kernels.rescale_block import reach_of, rescale_block
 from hqsim.kernels.rows import gather, locate, rows_of
 from hqsim.kernels.scratch import from_line, scratch
 from hqsim.kernels.threads import part_of, share, team_size
 from hqsim.kernels.tile import CHUNK_BYTES, COLUMNS, EIGHT, ROW_BYTES, ROWS, STEP_BYTES, add_tile
-from hqsim.kernels.vector import rescale_block, unpack_nibbles, widen
+from hqsim.kernels.vector import unpack_nibbles, widen
 
 BLOCK_TILES = 16
 """Most tiles of rows that share one unpacking of a panel."""
@@ -209,6 +210,7 @@ def _code_blocks(
     factor,
     addend,
     shift,
+    reach,
     low,
     high,
     codes,
@@ -278,10 +280,10 @@ def _code_blocks(
                 factor[left:right],
                 addend[left:right],
                 shift[left:right],
+                reach,
                 low,
                 high,
-                codes[group, first : first + count],
-                left,
+                codes[group, first : first + count, left:right],
                 observed,
             )
 
@@ -337,6 +339,7 @@ def multiply_codes(
     short = rows.kernel_height * rows.kernel_width * rows.padded_run <= CHUNK_BYTES
     blocks = _blocks(group_rows, factor.shape[0], codes.shape[0], threads, short)
     addend, observed = _addends(bias, bias_bits, shift), np.empty((threads, 3), np.int64)
+    reach = reach_of(factor, addend, shift, low, high) if sums.shape[1] == 0 else np.int64(0)
     arguments = (
         x,
         rows,
@@ -352,6 +355,7 @@ def multiply_codes(
         factor,
         addend,
         shift,
+        reach,
         low,
         high,
         codes,

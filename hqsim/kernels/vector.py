@@ -1,4 +1,4 @@
-"""Inner loops in LLVM vectors: copy runs, unpack and widen weights, rescale sums.
+"""Inner loops in LLVM vectors: copy runs, unpack and widen weights.
 
 LLVM does not find these by itself in loops over numba arrays (it cannot see that they do not overlap).
 """
@@ -12,7 +12,7 @@ from numba import types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-from hqsim.kernels.lanes import count_lanes, filled, splat
+from hqsim.kernels.lanes import filled, splat
 
 _BYTE, _WORD, _LANE, _SIZE = ir.IntType(8), ir.IntType(16), ir.IntType(32), ir.IntType(64)
 _BYTES = ir.VectorType(_BYTE, 64)
@@ -126,89 +126,7 @@ def _widen(typing_context, packed, first, steps, target):
     return signature, generate
 
 
-@intrinsic
-def _rescale_columns(
-    typing_context, sums, column, count, factor, addend, places, low, high, codes, left, observed
-):
-    """16 columns of ``count`` rows; factor, addend and shift stay in registers."""
-    signature = types.void(
-        sums,
-        types.intp,
-        types.intp,
-        factor,
-        addend,
-        places,
-        types.int64,
-        types.int64,
-        codes,
-        types.intp,
-        observed,
-    )
-    sixteen, wide = ir.VectorType(_LANE, 16), ir.VectorType(_SIZE, 16)
-
-    def generate(context, builder, signature, arguments):
-        _, column, count, _, _, _, low, high, _, left, _ = arguments
-        arrays = {
-            position: context.make_array(signature.args[position])(context, builder, arguments[position])
-            for position in (0, 3, 4, 5, 8, 10)
-        }
-        pointer = _BYTE.as_pointer()
-        data = {position: builder.bitcast(array.data, pointer) for position, array in arrays.items()}
-        pitches = [builder.extract_value(arrays[position].strides, 0) for position in (0, 8)]
-        four, eight = builder.mul(column, _SIZE(4)), builder.mul(column, _SIZE(8))
-        factor = builder.sext(_load(builder, data[3], four, sixteen), wide)
-        addend, places = (_load(builder, data[position], eight, wide) for position in (4, 5))
-        low, high = (splat(builder, limit, wide) for limit in (low, high))
-        source = builder.gep(data[0], [four])
-        target = builder.gep(data[8], [builder.mul(builder.add(left, column), _SIZE(2))])
-        starts = (_SIZE(0), filled(sixteen, 2**31 - 1), filled(sixteen, -(2**31)))
-        kept = [cgutils.alloca_once_value(builder, start) for start in starts]
-        for slot, start in zip(kept, starts, strict=True):
-            builder.store(start, slot)
-        with cgutils.for_range(builder, count) as loop:
-            total = _load(builder, source, builder.mul(loop.index, pitches[0]), sixteen)
-            value = builder.add(builder.mul(builder.sext(total, wide), factor), addend)
-            value = builder.ashr(value, places)
-            code = builder.select(builder.icmp_signed("<", value, low), low, value)
-            code = builder.select(builder.icmp_signed(">", code, high), high, code)
-            words = builder.trunc(code, ir.VectorType(_WORD, 16))
-            _store(builder, words, target, builder.mul(loop.index, pitches[1]))
-            clipped, smallest, largest = (builder.load(slot) for slot in kept)
-            changed = count_lanes(builder, builder.icmp_signed("!=", code, value))
-            builder.store(builder.add(clipped, changed), kept[0])
-            builder.store(builder.select(builder.icmp_signed("<", total, smallest), total, smallest), kept[1])
-            builder.store(builder.select(builder.icmp_signed(">", total, largest), total, largest), kept[2])
-        found = [builder.load(kept[0])]
-        for name, slot in (("smin", kept[1]), ("smax", kept[2])):
-            function = cgutils.get_or_insert_function(
-                builder.module, ir.FunctionType(_LANE, [sixteen]), f"llvm.vector.reduce.{name}.v16i32"
-            )
-            found.append(builder.sext(builder.call(function, [builder.load(slot)]), _SIZE))
-        addresses = [
-            builder.bitcast(builder.gep(data[10], [_SIZE(8 * position)]), _SIZE.as_pointer())
-            for position in range(3)
-        ]
-        clipped, smallest, largest = (builder.load(address) for address in addresses)
-        smaller = builder.icmp_signed("<", found[1], smallest)
-        larger = builder.icmp_signed(">", found[2], largest)
-        builder.store(builder.add(clipped, found[0]), addresses[0])
-        builder.store(builder.select(smaller, found[1], smallest), addresses[1])
-        builder.store(builder.select(larger, found[2], largest), addresses[2])
-        return context.get_dummy_value()
-
-    return signature, generate
-
-
 if numba.config.DISABLE_JIT:
-
-    def rescale_block(sums, count, factor, addend, places, low, high, codes, left, observed):
-        """Rescale a block of sums (plain form, for runs without the compiler)."""
-        columns = len(factor)
-        totals = sums[:count, :columns].astype(np.int64)
-        values = (totals * factor + addend) >> places
-        codes[:, left : left + columns] = np.clip(values, low, high)
-        observed[0] += np.count_nonzero((values < low) | (values > high))
-        observed[1:] = totals.min(initial=observed[1]), totals.max(initial=observed[2])
 
     def copy_runs(source, firsts, rows, count, flip, fill, target, goal):
         """Copy a run of bytes for every row (plain form, for runs without the compiler)."""
@@ -229,7 +147,6 @@ if numba.config.DISABLE_JIT:
 
 else:
     from hqsim.kernels.jit import helper
-    from hqsim.kernels.scalar import clamp
 
     @helper
     def copy_runs(source, firsts, rows, count, flip, fill, target, goal):
@@ -249,24 +166,3 @@ else:
     def widen(packed, first, steps, target):
         """Turn 8-bit weights (k, k+2, k+1, k+3) of a step into two steps of 16 bits: (k, k+1), (k+2, k+3)."""
         _widen(packed, first, steps, target)
-
-    @helper
-    def rescale_block(sums, count, factor, addend, places, low, high, codes, left, observed):
-        """Rescale the first ``count`` rows of sums to columns ``left ...`` of ``codes``.
-
-        ``code = clamp((sum * factor + addend) >> places, low, high)`` with ``sums`` int32 ``[any, any]``,
-        ``factor`` int32, ``addend`` and ``places`` int64 ``[columns]``, ``codes`` int16 ``[count, any]``,
-        rows contiguous. Saturated codes, the smallest and the largest sum join ``observed`` int64 ``[3]``.
-        """
-        columns = factor.shape[0]
-        whole = columns // 16 * 16
-        for column in range(0, whole, 16):
-            _rescale_columns(sums, column, count, factor, addend, places, low, high, codes, left, observed)
-        for i in range(count):
-            for j in range(whole, columns):
-                total = np.int64(sums[i, j])
-                value = (total * np.int64(factor[j]) + addend[j]) >> places[j]
-                code = clamp(value, low, high)
-                codes[i, left + j] = code
-                observed[0] += value != code
-                observed[1], observed[2] = min(observed[1], total), max(observed[2], total)

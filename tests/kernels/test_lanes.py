@@ -8,7 +8,6 @@ import numba
 import numpy as np
 import pytest
 
-from hqsim.kernels.group_norm import _add_moments, normalize_row
 from hqsim.kernels.lanes import LANE, SIZE, elements, filled, is_signed, lane_intrinsic, lane_loop
 from hqsim.kernels.rescale import _add_lanes, _add_wide, _look_up_lanes, add_run, rescale_lanes
 from tests import naive
@@ -95,16 +94,6 @@ def run_is_signed(x):
 @numba.njit
 def run_entries(x, first, table, codes):
     return _look_up_lanes(x, first, table, codes)
-
-
-@numba.njit
-def run_moments(row, sums, squares):
-    _add_moments(row, sums, squares)
-
-
-@numba.njit
-def run_normalize(row, fraction, mean, inverse, half, shift, gain, addend, bits, low, high, codes):
-    return normalize_row(row, fraction, mean, inverse, half, shift, gain, addend, bits, low, high, codes)
 
 
 def ints(*values: int) -> tuple[np.int64, ...]:
@@ -243,45 +232,3 @@ def test_elements_are_those_in_memory_and_not_a_copy() -> None:
 @pytest.mark.parametrize("dtype", [*NARROW, np.int32, np.int64])
 def test_signs(dtype: Any) -> None:
     assert run_is_signed(np.zeros(1, dtype)) == (np.iinfo(dtype).min < 0)
-
-
-@pytest.mark.parametrize("length", LENGTHS)
-@pytest.mark.parametrize("dtype", [*NARROW, np.int32])
-def test_moments(dtype: Any, length: int) -> None:
-    """Squares of 62 bits; they are added to what was there."""
-    row = random(dtype, length)
-    (first, sums), (second, squares) = room(np.int64, length), room(np.int64, length)
-    run_moments(row, sums, squares)
-    assert sums.tolist() == [99 + int(code) for code in row]
-    assert squares.tolist() == [99 + int(code) ** 2 for code in row]
-    assert outside(first) | outside(second) == {99}
-
-
-@pytest.mark.parametrize("length", LENGTHS)
-@pytest.mark.parametrize("source", [np.int8, np.int16])
-@pytest.mark.parametrize("target", SIGNED)
-def test_normalized_rows(target: Any, source: Any, length: int) -> None:
-    """Of other numbers in every channel; ``t`` reaches 2**30, gains 2**23."""
-    rng, limits, fraction = np.random.default_rng(length), np.iinfo(target), 6
-    row = random(source, length)
-    mean = rng.integers(-(2**15), 2**15, length).astype(np.int32)
-    shift = rng.integers(0, 14, length)
-    half = (1 << shift) >> 1
-    distance = np.abs((row.astype(np.int64) << fraction) - mean)
-    inverse = np.minimum((2**30 << shift) // np.maximum(distance, 1), 2**30).astype(np.int32)
-    gain = rng.integers(-(2**23), 2**23, length).astype(np.int32)
-    addend = rng.integers(-(2**50), 2**50, length)
-    whole, codes = room(target, length)
-    numbers = ints(37, limits.min // 2, limits.max // 2)
-    saturated = run_normalize(
-        row, np.int64(fraction), mean, inverse, half, shift, gain, addend, *numbers, codes
-    )
-    values = np.empty(length, object)
-    for j in range(length):
-        t = naive.shifted((int(row[j]) * 2**fraction - int(mean[j])) * int(inverse[j]), int(shift[j]))
-        assert abs(t) <= 2**30
-        values[j] = (t * int(gain[j]) + int(addend[j])) // 2**37
-    expected, clipped = naive.clamp_all(values, limits.min // 2, limits.max // 2)
-    assert codes.tolist() == expected.tolist()
-    assert saturated == clipped
-    assert outside(whole) == {99}
