@@ -7,8 +7,8 @@ The integer executor runs one model step several times; a layer's time is the me
 prediction that of ``hw_models/host-cpu.yaml``, with every product as the kernels run it. ``--calibrate`` fits
 the constants of that file (MACs per cell and cycle, cycles per element of every kind, time before a layer of
 some kinds) to a step of another model, LDM-8, so that the comparison is not with the figures that the
-constants come from. A layer that is predicted and measured below ``SMALL`` of its launches is judged by its
-absolute error.
+constants come from, and measures the bandwidth beyond the second cache by copies. A layer that is predicted
+and measured below ``SMALL`` of its launches is judged by its absolute error.
 """
 
 from __future__ import annotations
@@ -32,6 +32,8 @@ from hqsim.graph import LayerRecord
 
 MODEL, CALIBRATION_MODEL, RECIPE = "ldm4-imagenet", "ldm8-churches", "hqdm-w4a4"
 MACHINE, STEPS, SMALL = "host-cpu", 9, 2.0
+COPY_BYTES, COPIES = 4 << 20, 16
+"""A large activation, and so many of them that none is left in the second cache when its turn comes."""
 LAUNCHES = ("conv2d", "linear", "matmul", "group_norm", "add", "quantize")
 """Operators with a launch of their own: more Python before the kernel, threads woken more than once."""
 CSV = Path(__file__).resolve().parents[2] / "docs" / "validation-host-cpu.csv"
@@ -114,6 +116,21 @@ def work_of(record: LayerRecord, hardware: Hardware) -> dict[str, float]:
     return work | {f"launch {record.op}" if record.op in LAUNCHES else "launch": 1.0}
 
 
+def copy_bandwidth(rounds: int = 30) -> float:
+    """Return bytes read and written in a second by two threads, of arrays that the second cache lost."""
+    import torch
+
+    torch.set_num_threads(2)
+    arrays = [torch.zeros(COPY_BYTES // 2, dtype=torch.int16) for _ in range(COPIES)]
+    seconds = []
+    for _ in range(rounds):
+        for source, target in zip(arrays, arrays[1:] + arrays[:1], strict=True):
+            start = time.perf_counter()
+            target.copy_(source)
+            seconds.append(time.perf_counter() - start)
+    return 2 * COPY_BYTES / statistics.median(seconds)
+
+
 def calibrate(records: Sequence[LayerRecord], seconds: Mapping[str, float]) -> dict[str, float]:
     """Return what fits the layers' times best: cycles per kind, or per MAC and cell, and seconds per launch.
 
@@ -162,6 +179,7 @@ def main() -> None:
         for name, value in calibrate(records, seconds).items():
             rate = f", rate {1 / value:.4g}" if name.startswith("matrix") and value else ""
             print(f"{name}: {value:.4g}{rate}")
+        print(f"dram: {copy_bandwidth():.4g} bytes/s")
         return
     table = compare(records, seconds)
     table.to_csv(CSV, index=False, float_format="%.6g", lineterminator="\n")
