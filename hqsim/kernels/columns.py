@@ -46,6 +46,11 @@ class Strip(Step):
         value = self.builder.extract_element(resized(self.builder, value, element, dtype.signed), LANE(0))
         return splat(self.builder, value, ir.VectorType(element, self.lanes))
 
+    def tally(self, slot: ir.Value, mask: ir.Value) -> None:
+        """Add 1 to the lanes of a register that are set in a mask (where they are -1)."""
+        before = self.builder.load(slot)
+        self.builder.store(self.builder.sub(before, self.builder.sext(mask, before.type)), slot)
+
     def join(self, position: int, at: int, name: str, slot: ir.Value) -> None:
         """Join the lanes of a register by ``add``, ``smin`` or ``smax``, and the result to an int64 entry."""
         builder, vector = self.builder, self.builder.load(slot)

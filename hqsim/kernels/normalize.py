@@ -137,9 +137,7 @@ def _normalize_loop(by_row, narrow):
                 value = builder.ashr(_in_order(builder, values, element), bits)
                 code, changed = strip.clamp(value, low, high)
                 strip.store(_CODES, code)
-                # A lane that changed is -1.
-                count = builder.sub(builder.load(clipped), builder.sext(changed, clipped.type.pointee))
-                builder.store(count, clipped)
+                strip.tally(clipped, changed)
 
             def end():
                 strip.join(_SATURATED, 0, "add", clipped)

@@ -63,9 +63,7 @@ def _rescale_loop(element):
                 value = builder.ashr(builder.add(builder.mul(value, factor), addend), places)
                 code, changed = strip.clamp(value, low, high)
                 strip.store(_CODES, code)
-                # A lane that changed is -1.
-                count = builder.sub(builder.load(saturated), builder.sext(changed, total.type))
-                builder.store(count, saturated)
+                strip.tally(saturated, changed)
                 builder.store(_smaller(builder, builder.load(smallest), total), smallest)
                 builder.store(_larger(builder, builder.load(largest), total), largest)
 
