@@ -19,6 +19,7 @@ WIDTHS = ("w4a4", "w4a3", "w8a8", "w4a8", "w8a4", "w3a4", "w2a4")
 SHOWN_WIDTHS = WIDTHS[:2]
 ABLATION_WIDTH = "w4a4"
 ORDERS, AXES = (3, 4, 5, 6), ("width", "channel")
+HIGHEST_FITTING_ORDER = 4
 TFMQ_WIDTHS = ("w4a8", "w8a8")
 TRAINING = {"lora_rate": 0.0016}
 """What `digits` is distilled with instead of the recipes' own: four times EfficientDM's low-rank rate."""
@@ -105,6 +106,13 @@ def ablation_variants() -> tuple[tuple[Transform, Variant], ...]:
         )
         for transform in transforms
     )
+
+
+@cache
+def higher_order_variants() -> tuple[Variant, ...]:
+    """hqdm-channel with the highest order whose operands fit 8 bits at both shown widths."""
+    transform = Transform(HIGHEST_FITTING_ORDER, "channel", True)
+    return tuple(Variant("hqdm-channel", widths, True, transform) for widths in SHOWN_WIDTHS)
 
 
 @cache

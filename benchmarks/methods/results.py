@@ -70,7 +70,12 @@ class Results:
         cases = [(None, self.images)]
         cases += [
             (variant, self.images)
-            for variant in (*plan.table_variants(), *plan.start_variants(), *plan.tfmq_variants())
+            for variant in (
+                *plan.table_variants(),
+                *plan.higher_order_variants(),
+                *plan.start_variants(),
+                *plan.tfmq_variants(),
+            )
         ]
         cases += [(variant, self.ablation_images) for _, variant in plan.ablation_variants()]
         rows = []

@@ -264,7 +264,8 @@ def all_units(journal: Journal, *, images: int, ablation_images: int) -> list[Un
     units: list[Unit] = [judge_unit(journal, None, images)]
     shown = len(plan.SHOWN_WIDTHS) * len(plan.METHODS)
     table, starts = plan.table_variants(), plan.start_variants()
-    units += [judge_unit(journal, variant, images) for variant in (*table[:shown], *starts, *table[shown:])]
+    first = (*table[:shown], *plan.higher_order_variants(), *starts, *table[shown:])
+    units += [judge_unit(journal, variant, images) for variant in first]
     units += STUDIES
     units += [judge_unit(journal, variant, images) for variant in plan.tfmq_variants()]
     units += [judge_unit(journal, variant, ablation_images) for _, variant in plan.ablation_variants()]
