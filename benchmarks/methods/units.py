@@ -240,11 +240,14 @@ class TemporalUnit:
 
 
 def with_training(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
-    """Return a recipe that distils with other hyper-parameters, checked like a file; others as they are."""
+    """Return a recipe that distils with other hyper-parameters, checked like a file; others as they are.
+
+    What the recipe leaves open stays open: a shorter run decides it (``Distillation.resized``).
+    """
     if not changes or recipe.training is None or recipe.training.kind != "distill":
         return recipe
-    fields = recipe.model_dump()
-    return Recipe.model_validate({**fields, "training": {**fields["training"], **changes}})
+    training = recipe.training.model_dump(exclude_unset=True)
+    return Recipe.model_validate({**recipe.model_dump(), "training": {**training, **changes}})
 
 
 def judge_unit(journal: Journal, variant: Variant | None, images: int) -> JudgeUnit:
