@@ -21,11 +21,8 @@ ABLATION_WIDTH = "w4a4"
 ORDERS, AXES = (3, 4, 5, 6), ("width", "channel")
 HIGHEST_FITTING_ORDER = 4
 TFMQ_WIDTHS = ("w4a8", "w8a8")
-TRAINING = {"lora_rate": 0.0016, "trajectory_steps": 100}
-"""What `digits` is distilled with instead of the recipes' own: four times EfficientDM's low-rank rate.
-
-The trajectories of 100 steps are what the record was made with, not a finding: see the page.
-"""
+TRAINING = {"lora_rate": 0.0016}
+"""What `digits` is distilled with instead of the recipes' own: four times EfficientDM's low-rank rate."""
 
 
 @dataclass(frozen=True)
