@@ -63,12 +63,12 @@ def load_hardware(name_or_path: str | Path) -> Hardware:
         them at once, each with file, line and column).
     """
     path = hardware_path(name_or_path)
-    return _hardware(read_yaml(path), str(path))
+    return _hardware(read_yaml(path), path)
 
 
 @lru_cache(maxsize=32)
-def _hardware(text: str, source: str) -> Hardware:
-    document = parse_yaml(text, source)
+def _hardware(text: str, path: Path) -> Hardware:
+    document = parse_yaml(text, str(path), own=path.parent == hardware_folder())
     return validate_yaml(document, HardwareFile).hardware(lambda path: str(document.error(path, "")))
 
 

@@ -177,7 +177,7 @@ def load_recipe(name_or_path: str | Path | Recipe) -> Recipe:
         raise InputError(
             f"recipe '{name}': activations: got {activations} bits, allowed 2 to 8, or 16 (as in '-w4a4')"
         )
-    recipe = validate_yaml(load_yaml(FOLDER / f"{match['method']}.yaml"), Recipe)
+    recipe = validate_yaml(load_yaml(FOLDER / f"{match['method']}.yaml", own=True), Recipe)
     return recipe.model_copy(
         update={
             "name": name,

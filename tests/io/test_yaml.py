@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hqsim.cost.hardware import hardware_folder
 from hqsim.errors import InputError
 from hqsim.io.yaml import MAX_SIZE_BYTES, load_yaml, parse_yaml
 from hqsim.io.yaml_tree import MAX_ALIASES, MAX_DEPTH, MAX_NODES
+from hqsim.quantize.recipe import FOLDER
 
 
 def value_of(text):
@@ -322,3 +324,18 @@ def test_load_of_a_missing_file_a_folder_and_an_endless_device(tmp_path):
         load_yaml(tmp_path)
     with pytest.raises(InputError, match="larger than"):
         load_yaml(Path("/dev/zero"))
+
+
+SHIPPED = (*sorted(hardware_folder().glob("*.yaml")), *sorted(FOLDER.glob("*.yaml")))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
+def test_files_that_are_shipped_read_the_same_by_both_parsers(path):
+    assert load_yaml(path, own=True) == load_yaml(path)
+
+
+def test_faults_of_own_text_are_told_as_those_of_any_other():
+    for text in ("a: 1\na: 2\n", "a: [1\nb: 2\n", "a: &b *b\n", 'a: "\\uD800"\n'):
+        with pytest.raises(InputError) as caught:
+            parse_yaml(text, "f.yaml", own=True)
+        assert str(caught.value) == refusal(text)
