@@ -2,8 +2,8 @@
 
 ``python benchmarks/design_sweep.py [--out points.csv]``. The machine is the edge NPU with another array, a
 transform and a vector unit as wide, a buffer at the array that keeps up with it, and another SRAM whose
-energy is CACTI's for its size. Layer records are made once per recipe; two processes share the recipes. Single
-estimates are the first ones of a fresh process, the median of five.
+energy is CACTI's for its size. Layer records are made once per recipe; two processes share the recipes.
+Single estimates are the first ones of a fresh process, the median of five.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.methods import plan, units
+from benchmarks.methods import units
 from benchmarks.methods.journal import Journal, Settings, run_units, select
 from benchmarks.methods.plan import Variant
 from benchmarks.methods.results import Results
@@ -86,7 +86,7 @@ def test_hyper_parameters_are_changed_where_a_recipe_distils():
     assert changed.hadamard == Variant("hqdm", "w4a4", True).recipe.hadamard
     faster = units.with_training(Variant("hqdm", "w4a4", True).recipe, {"lora_rate": 0.0016}).training
     assert faster.resized(2000, 20).trajectory_steps is None, "a shorter run decides the trajectory"
-    fixed = units.with_training(Variant("hqdm", "w4a4", True).recipe, plan.TRAINING).training
+    fixed = units.with_training(Variant("hqdm", "w4a4", True).recipe, {"trajectory_steps": 100}).training
     assert fixed.resized(2000, 20).trajectory_steps == 100
     plain = PTQ.recipe
     assert units.with_training(plain, {"trajectory_steps": None}) is plain
