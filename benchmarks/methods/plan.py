@@ -109,6 +109,13 @@ def ablation_variants() -> tuple[tuple[Transform, Variant], ...]:
 
 
 @cache
+def traded_variants() -> tuple[Variant, ...]:
+    """Quality over bit operations: the methods, then the transforms of the ablation."""
+    methods = (Variant(method, ABLATION_WIDTH, method in TRAINED) for method in METHODS)
+    return tuple(dict.fromkeys((*methods, *(variant for _, variant in ablation_variants()))))
+
+
+@cache
 def higher_order_variants() -> tuple[Variant, ...]:
     """hqdm-channel with the highest order whose operands fit 8 bits at both shown widths."""
     transform = Transform(HIGHEST_FITTING_ORDER, "channel", True)

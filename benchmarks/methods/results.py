@@ -77,7 +77,7 @@ class Results:
                 *plan.tfmq_variants(),
             )
         ]
-        cases += [(variant, self.ablation_images) for _, variant in plan.ablation_variants()]
+        cases += [(variant, self.ablation_images) for variant in plan.traded_variants()]
         rows = []
         for variant, images in dict.fromkeys(cases):
             for metric, figure in (self.figures(variant, images) or {}).items():

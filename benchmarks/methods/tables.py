@@ -98,18 +98,14 @@ def tradeoff_points(results: Results) -> dict[Variant, Point]:
     """Return quality over bit operations of the ablation and of the other methods at the same widths."""
     groups = {variant: f"{t.axis}{', signs' * t.signs}" for t, variant in plan.ablation_variants()}
     labels = {variant: f"k={t.order}" for t, variant in plan.ablation_variants()}
-    others = [Variant(m, plan.ABLATION_WIDTH, m in plan.TRAINED) for m in plan.METHODS]
-    for variant in others:
-        groups.setdefault(variant, "other methods")
-        labels.setdefault(variant, variant.method)
     points = {}
-    for variant, group in groups.items():
-        figures = results.figures(variant, results.ablation_images) or results.figures(variant)
+    for variant in plan.traded_variants():
+        figures = results.figures(variant, results.ablation_images)
         if figures is not None:
             low, high = figures["sqnr_db"].interval
             points[variant] = Point(
-                label=labels[variant],
-                group=group,
+                label=labels.get(variant, variant.method),
+                group=groups.get(variant, "other methods"),
                 cost=results.bits(variant).bit_operations / 1e9,
                 quality=figures["sqnr_db"].value,
                 low=low,

@@ -271,7 +271,7 @@ def all_units(journal: Journal, *, images: int, ablation_images: int) -> list[Un
     units += [judge_unit(journal, variant, images) for variant in first]
     units += STUDIES
     units += [judge_unit(journal, variant, images) for variant in plan.tfmq_variants()]
-    units += [judge_unit(journal, variant, ablation_images) for _, variant in plan.ablation_variants()]
+    units += [judge_unit(journal, variant, ablation_images) for variant in plan.traded_variants()]
     return units
 
 
