@@ -13,7 +13,18 @@ from llvmlite import ir
 from numba import types
 from numba.core import cgutils
 
-from hqsim.kernels.lanes import LANE, SIZE, Step, address, data_of, filled, load_lanes, resized, splat
+from hqsim.kernels.lanes import (
+    LANE,
+    SIZE,
+    Step,
+    address,
+    data_of,
+    filled,
+    in_vectors,
+    load_lanes,
+    resized,
+    splat,
+)
 
 
 def _called(builder: ir.IRBuilder, name: str, result: ir.IntType, *values: ir.Value) -> ir.Value:
@@ -101,12 +112,7 @@ def column_loop(lanes: int, emit: Callable[[Strip], Any], *kinds: types.Type) ->
                 row()
             end()
 
-        whole = builder.sdiv(columns, SIZE(lanes))
-        with cgutils.for_range(builder, whole) as strips:
-            strip(builder.mul(strips.index, SIZE(lanes)), lanes)
-        rest = builder.mul(whole, SIZE(lanes))
-        with cgutils.for_range_slice(builder, rest, columns, SIZE(1), inc=True) as (index, _):
-            strip(index, 1)
+        in_vectors(builder, columns, lanes, strip)
         return context.get_dummy_value()
 
     return types.void(*kinds), generate

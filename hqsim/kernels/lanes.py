@@ -167,6 +167,18 @@ class Step:
         return address(self.builder, self.values[position], self.index, self.kinds[position].dtype.bitwidth)
 
 
+def in_vectors(
+    builder: ir.IRBuilder, length: ir.Value, lanes: int, step: Callable[[ir.Value, int], None]
+) -> None:
+    """Emit ``step(index, lanes)`` for whole vectors of ``length`` lanes, ``step(index, 1)`` for the rest."""
+    whole = builder.sdiv(length, SIZE(lanes))
+    with cgutils.for_range(builder, whole) as vectors:
+        step(builder.mul(vectors.index, SIZE(lanes)), lanes)
+    rest = builder.mul(whole, SIZE(lanes))
+    with cgutils.for_range_slice(builder, rest, length, SIZE(1), inc=True) as (index, _):
+        step(index, 1)
+
+
 def lane_loop(lanes: int, emit: Callable[[Step], Any], *kinds: types.Type) -> tuple[Any, Any]:
     """Return what an intrinsic must: the signature, and the code of a loop over ``emit``.
 
@@ -191,12 +203,7 @@ def lane_loop(lanes: int, emit: Callable[[Step], Any], *kinds: types.Type) -> tu
             if mask is not None:
                 builder.store(builder.add(builder.load(total), count_lanes(builder, mask)), total)
 
-        whole = builder.sdiv(length, SIZE(lanes))
-        with cgutils.for_range(builder, whole) as vectors:
-            step(builder.mul(vectors.index, SIZE(lanes)), lanes)
-        rest = builder.mul(whole, SIZE(lanes))
-        with cgutils.for_range_slice(builder, rest, length, SIZE(1), inc=True) as (index, _):
-            step(index, 1)
+        in_vectors(builder, length, lanes, step)
         return builder.load(total)
 
     return types.int64(*kinds), generate
