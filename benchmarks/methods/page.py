@@ -56,6 +56,7 @@ def write_page(results: Results, docs: Path) -> Path:
         tally=tables.tally(claims),
         aims=tables.claims_table(aims),
         ablation=tables.ablation_table(results),
+        repeats=tables.repeat_table(results),
         tfmq=tables.tfmq_table(results),
         studies={unit.name.partition("/")[2]: tables.study_table(results.study(unit)) for unit in STUDIES},
     )

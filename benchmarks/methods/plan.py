@@ -20,6 +20,7 @@ SHOWN_WIDTHS = WIDTHS[:2]
 ABLATION_WIDTH = "w4a4"
 ORDERS, AXES = (3, 4, 5, 6), ("width", "channel")
 HIGHEST_FITTING_ORDER = 4
+REPEATED, SEEDS = ("efficientdm", "hqdm-channel"), (0, 1, 2)
 TFMQ_WIDTHS = ("w4a8", "w8a8")
 TRAINING = {"lora_rate": 0.0016}
 """What `digits` is distilled with instead of the recipes' own: four times EfficientDM's low-rank rate."""
@@ -41,12 +42,17 @@ class Transform:
 
 @dataclass(frozen=True)
 class Variant:
-    """One quantized model: a recipe, another transform in it, trained or calibrated only."""
+    """One quantized model: a recipe, another transform in it, trained or calibrated only.
+
+    ``seed`` counts from the settings' own: another one has other calibration images, low-rank starts and
+    training samples.
+    """
 
     method: str
     widths: str
     trained: bool
     transform: Transform | None = None
+    seed: int = 0
 
     @property
     def name(self) -> str:
@@ -54,7 +60,8 @@ class Variant:
         changed = self.transform
         extra = f"-order{changed.order}-{changed.axis}{'-signs' * changed.signs}" if changed else ""
         started = "-untrained" if self.method in TRAINED and not self.trained else ""
-        return f"{self.method}{extra}-{self.widths}{started}"
+        repeated = f"-seed{self.seed}" if self.seed else ""
+        return f"{self.method}{extra}-{self.widths}{started}{repeated}"
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -120,6 +127,15 @@ def higher_order_variants() -> tuple[Variant, ...]:
     """hqdm-channel with the highest order whose operands fit 8 bits at both shown widths."""
     transform = Transform(HIGHEST_FITTING_ORDER, "channel", True)
     return tuple(Variant("hqdm-channel", widths, True, transform) for widths in SHOWN_WIDTHS)
+
+
+@cache
+def repeated_variants() -> tuple[Variant, ...]:
+    """What our own aim compares, once more from other seeds: how far apart trainings of one recipe end."""
+    return tuple(
+        Variant(method, widths, True, seed=seed)
+        for seed, widths, method in product(SEEDS, SHOWN_WIDTHS, REPEATED)
+    )
 
 
 @cache

@@ -75,6 +75,7 @@ class Results:
                 *plan.higher_order_variants(),
                 *plan.start_variants(),
                 *plan.tfmq_variants(),
+                *plan.repeated_variants(),
             )
         ]
         cases += [(variant, self.ablation_images) for variant in plan.traded_variants()]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import product
 
+import numpy as np
 import pandas as pd
 
 from benchmarks.methods import plan
@@ -143,6 +145,20 @@ def ablation_table(results: Results) -> str:
             ]
         )
     return markdown(header, rows)
+
+
+def repeat_table(results: Results) -> str:
+    """SQNR of trainings that differ in their seed alone, their mean and standard deviation."""
+    seeds = [f"SQNR (dB), seed {results.journal.settings.seed + seed}" for seed in plan.SEEDS]
+    rows = []
+    for widths, method in product(plan.SHOWN_WIDTHS, plan.REPEATED):
+        repeats = [v for v in plan.repeated_variants() if (v.method, v.widths) == (method, widths)]
+        found = [results.figures(variant) for variant in repeats]
+        values = [figures["sqnr_db"].value for figures in found if figures]
+        spread = MISSING if len(values) < 2 else f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}"
+        cells = [cell(figures and figures["sqnr_db"], "sqnr_db") for figures in found]
+        rows.append([method, width_text(widths), *cells, spread])
+    return markdown(["Method", "Widths", *seeds, "mean ± standard deviation"], rows, text_columns=2)
 
 
 def tfmq_table(results: Results) -> str:

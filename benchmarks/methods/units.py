@@ -58,7 +58,8 @@ class ModelUnit:
         if self.variant.trained:
             training = {"train": settings.updates, "checkpoint": state}
             recipe = with_training(recipe, settings.training)
-        qmodel = hqsim.quantize(_float_model(), recipe, seed=settings.seed, steps=settings.steps, **training)
+        seed = settings.seed + self.variant.seed
+        qmodel = hqsim.quantize(_float_model(), recipe, seed=seed, steps=settings.steps, **training)
         qmodel.save(out / "model")
         shutil.rmtree(state, ignore_errors=True)
 
@@ -272,6 +273,7 @@ def all_units(journal: Journal, *, images: int, ablation_images: int) -> list[Un
     units += STUDIES
     units += [judge_unit(journal, variant, images) for variant in plan.tfmq_variants()]
     units += [judge_unit(journal, variant, ablation_images) for variant in plan.traded_variants()]
+    units += [judge_unit(journal, variant, images) for variant in plan.repeated_variants() if variant.seed]
     return units
 
 

@@ -129,3 +129,11 @@ def test_the_studies_exist():
     for unit in STUDIES:
         if isinstance(unit, StudyUnit):
             assert callable(getattr(import_module(unit.module), unit.function))
+
+
+def test_repeated_trainings_differ_in_their_seed_alone():
+    repeats = plan.repeated_variants()
+    assert {v for v in repeats if not v.seed} <= set(plan.table_variants())
+    again = [v for v in repeats if (v.method, v.widths) == ("hqdm-channel", "w4a3")]
+    assert [v.name.removeprefix("hqdm-channel-w4a3") for v in again] == ["", "-seed1", "-seed2"]
+    assert len({v.key for v in again}) == 1
