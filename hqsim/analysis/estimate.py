@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from hqsim.analysis.activity import Activity, activity_of, check_run, observed_bits
 from hqsim.cost import Estimate, Hardware, Workload, estimate_records, load_hardware
 from hqsim.errors import InputError, UnsupportedError
+from hqsim.graph.garbage import uncollected
 
 if TYPE_CHECKING:
     from hqsim.analysis.run_folder import Run
@@ -23,6 +24,7 @@ DEFAULT_RECIPE = "ptq-w8a8"
 """Widths of a plain model when no recipe is named."""
 
 
+@uncollected()
 def estimate(
     model: Model | QuantizedModel | str | Path,
     hardware: Hardware | str | Path,
@@ -89,6 +91,7 @@ class Comparison:
     refusals: Mapping[str, str]
 
 
+@uncollected()
 def compare(
     model: Model | QuantizedModel | str | Path,
     machines: Sequence[str],
@@ -159,6 +162,7 @@ def _built_in(name: str, recipe: Recipe, batch: int, guidance: float | None, ste
     return Workload(tuple(records_of(name, recipe=recipe, batch=batch, guidance=guidance, steps=steps)))
 
 
+@uncollected()
 def records_of(
     model: Model | QuantizedModel | str | Path,
     *,

@@ -19,6 +19,7 @@ from hqsim.cost.pricing import Pricing
 from hqsim.cost.residency import Residency, plan_residency
 from hqsim.cost.workload import Workload
 from hqsim.errors import InputError, unknown_name
+from hqsim.graph.garbage import uncollected
 from hqsim.graph.record import LayerRecord
 
 if TYPE_CHECKING:
@@ -183,6 +184,7 @@ def _check(
             raise InputError(f"toggles: '{name}' has {list(shares)}, allowed 0 to 1 for every bit.")
 
 
+@uncollected()
 def estimate_records(
     records: Sequence[LayerRecord] | Workload,
     hardware: Hardware,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hqsim.errors import InputError, UnsupportedError
+from hqsim.graph.garbage import uncollected
 from hqsim.models.architecture import Architecture, Blueprint, Parameter
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def build(blueprint: Blueprint) -> Architecture:
     UnsupportedError
         An option or an operator that hqsim does not have.
     """
-    with _uncollected():
+    with uncollected():
         return _build(blueprint)
 
 
@@ -60,18 +60,6 @@ def _build(blueprint: Blueprint) -> Architecture:
         sample_shape=sample_shape,
         rows=context[0] if context else rows,
     )
-
-
-@contextmanager
-def _uncollected() -> Iterator[None]:
-    """Leave garbage alone: a trace makes a million objects that live until its end, searched in vain."""
-    enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if enabled:
-            gc.enable()
 
 
 def instantiate(blueprint: Blueprint) -> tuple[Any, dict[str, np.ndarray]]:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from hqsim.errors import InputError
+from hqsim.graph.garbage import uncollected
 from hqsim.io import cache_folder, write_bytes_atomic
 from hqsim.models.architecture import Architecture, Blueprint
 
@@ -27,6 +28,7 @@ _SOURCES = (*sorted((Path(__file__).parents[1] / "graph").glob("*.py")), Path(__
 
 
 @cache
+@uncollected()
 def shipped(name: str) -> Architecture:
     """Return the architecture of a built-in model.
 
@@ -42,6 +44,7 @@ def shipped(name: str) -> Architecture:
         raise InputError(f"{path}: not a captured graph ({error}); install hqsim again") from None
 
 
+@uncollected()
 def captured(blueprint: Blueprint) -> Architecture:
     """Return the architecture of ``blueprint``, from the user's cache where it has been captured before.
 
