@@ -57,7 +57,7 @@ NETWORKS = {
         description="{num_layers} blocks, {num_attention_heads} heads of {attention_head_dim} channels, "
         "patches of {patch_size} x {patch_size} pixels, adaptive layer norm",
         trainer="train_digits_dit",
-        effort="about 40 minutes on one CPU core",
+        effort="about 70 minutes on one CPU core",
     ),
 }
 """By the subfolder that diffusers keeps the weights in."""

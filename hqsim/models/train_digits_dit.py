@@ -24,7 +24,7 @@ DIT_CONFIG = {
     "attention_head_dim": 32,
     "num_embeds_ada_norm": NULL_LABEL,
 }
-DIT_SETTINGS = TrainingSettings(steps=8_000, batch=32, learning_rate=2e-3, bfloat16=False)
+DIT_SETTINGS = TrainingSettings(steps=20_000, batch=32, learning_rate=2e-3, bfloat16=False)
 
 
 def make_dit() -> DiTTransformer2DModel:
