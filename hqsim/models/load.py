@@ -55,7 +55,7 @@ _EMBEDDED = {
     "digits-dit": _Embedded(
         description="class-conditional UCI digits by a diffusion transformer, 32 x 32, with guidance",
         guidance=1.5,
-        sha256="edceb4226dd5b05fa2abb1dd2ed092a5945cb2c99a15a69a5e0df0a7f2633298",
+        sha256="3b4cb85a0ea8b596bc3155d9bd419345c2f0c421cd62a26466cbf02f795746ae",
     ),
 }
 
