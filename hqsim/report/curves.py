@@ -40,7 +40,7 @@ def save_curves(
         panel.set_title(title, fontsize=10, loc="left")
         panel.set_xlabel(x_label, fontsize=9)
         panel.set_ylabel(y_label, fontsize=9)
-        panel.tick_params(labelsize=8)
+        panel.tick_params(which="both", labelsize=8)
         panel.spines[["top", "right"]].set_visible(False)
         panel.legend(frameon=False, fontsize=8)
     save_figure(figure, path)
