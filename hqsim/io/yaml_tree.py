@@ -42,7 +42,6 @@ _HINTS = {
     "expected <block end>": "check the indentation of this line",
 }
 
-
 _FASTEST = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
