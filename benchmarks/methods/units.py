@@ -56,7 +56,8 @@ class ModelUnit:
         settings, state = journal.settings, journal.folder / "state" / self.variant.name
         recipe, training = self.variant.recipe, {}
         if self.variant.trained:
-            training = {"train": settings.updates, "checkpoint": state}
+            lessons = journal.folder / "lessons"
+            training = {"train": settings.updates, "checkpoint": state, "lessons": lessons}
             recipe = with_training(recipe, settings.training)
         seed = settings.seed + self.variant.seed
         qmodel = hqsim.quantize(_float_model(), recipe, seed=seed, steps=settings.steps, **training)

@@ -39,14 +39,21 @@ def quantize(
         Path | None,
         typer.Option("--checkpoint", metavar="DIR", help="Where training keeps its state, and resumes from."),
     ] = None,
+    lessons: Annotated[
+        Path | None,
+        typer.Option(
+            "--lessons", metavar="DIR", help="Where the teacher's predictions are kept for other trainings."
+        ),
+    ] = None,
     seed: SeedOption = 0,
     json: JsonOption = None,
     quiet: QuietOption = False,
 ) -> None:
     """Calibrate MODEL on its own sampling trajectories and write packed integer weights and tables."""
     output = Output(json, quiet)
-    if checkpoint is not None and train is None:
-        raise InputError("checkpoint: given without training; add --train UPDATES, or leave it out")
+    for name, folder in {"checkpoint": checkpoint, "lessons": lessons}.items():
+        if folder is not None and train is None:
+            raise InputError(f"{name}: given without training; add --train UPDATES, or leave it out")
     check_new_folder(out)
     from hqsim.quantize import load_recipe
 
@@ -65,6 +72,7 @@ def quantize(
             guidance=guidance,
             train=train,
             checkpoint=checkpoint,
+            lessons=lessons,
             progress=progress,
         )
     quantized.save(out)

@@ -32,6 +32,7 @@ def quantize(
     guidance: float | None = None,
     train: int | None = None,
     checkpoint: str | Path | None = None,
+    lessons: str | Path | None = None,
     progress: Progress | None = None,
 ) -> QuantizedModel:
     """Quantize a model: weights by squared error, activations calibrated on its own trajectories.
@@ -56,6 +57,8 @@ def quantize(
         Updates of the recipe's trainer; None for calibration alone.
     checkpoint
         Folder where training keeps its state; a run that was killed resumes from it.
+    lessons
+        Folder where a distillation keeps the float model's predictions, for trainings of other recipes.
 
     Raises
     ------
@@ -77,6 +80,7 @@ def quantize(
             images=images,
             guidance=guidance,
             checkpoint=checkpoint,
+            lessons=lessons,
             progress=progress,
         )
         return trained

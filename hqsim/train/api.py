@@ -22,6 +22,7 @@ def train(
     images: int = 16,
     guidance: float | None = None,
     checkpoint: str | Path | None = None,
+    lessons: str | Path | None = None,
     device: str | None = None,
     progress: Progress | None = None,
 ) -> QuantizedModel:
@@ -43,6 +44,9 @@ def train(
         Guidance weight, the model's default when None.
     checkpoint
         Folder for the state; a run that was killed resumes from it and ends with the same bytes.
+    lessons
+        Folder where a distillation keeps the teacher's predictions; trainings of other recipes that share it
+        (same model, seed, steps, guidance, batch) end with the same bytes and do not run the teacher again.
     device
         ``cpu`` or ``cuda``; None takes CUDA where there is one. Only the CPU gives the same bytes everywhere.
 
@@ -74,6 +78,7 @@ def train(
         settings=calibration_settings(model, steps=steps, images=images, guidance=guidance, seed=seed),
         updates=updates,
         checkpoint=None if checkpoint is None else Path(checkpoint),
+        lessons=None if lessons is None else Path(lessons),
         device=device or ("cuda" if torch.cuda.is_available() else "cpu"),
         progress=progress or (lambda *_: None),
     )

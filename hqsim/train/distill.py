@@ -149,6 +149,7 @@ class _Distillation:
             guidance=self.run.settings.guidance,
             seed=self.run.settings.seed,
             device=place,
+            kept=self.run.lessons,
             **({} if stream is None else {"stream": stream}),
         )
 

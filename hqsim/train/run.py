@@ -12,12 +12,16 @@ from hqsim.quantize.recipe import Recipe
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """One training: settings of calibration and of the sampling; ``updates`` None for the recipe's."""
+    """One training: settings of calibration and of the sampling; ``updates`` None for the recipe's.
+
+    ``checkpoint`` and ``lessons`` are folders: of the state, and of what the teacher predicted.
+    """
 
     model: Model
     recipe: Recipe
     settings: CalibrationSettings
     updates: int | None
     checkpoint: Path | None
+    lessons: Path | None
     device: str
     progress: Progress

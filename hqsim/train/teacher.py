@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -18,6 +19,7 @@ from hqsim.numerics import Format
 from hqsim.ops.ddim import guide_real, noise_codes, step_real
 from hqsim.quantize.calibrate import model_inputs
 from hqsim.quantize.lower import SAMPLE_BITS, SAMPLE_SCALE
+from hqsim.train.predictions import Predictions
 
 Network = Callable[[Mapping[str, Tensor], int], Tensor]
 """Inputs and table entry to predicted noise."""
@@ -49,7 +51,8 @@ class Trajectories:
     """The teacher's lessons in order; ``x`` is all the state between two of them.
 
     Noise and labels of trajectory ``i`` follow from the seed and ``i`` alone, so a run may start at any step
-    whose ``x`` is known.
+    whose ``x`` is known. With a folder ``kept`` it does not ask the teacher again for a trajectory that any
+    training of the same settings has left there.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class Trajectories:
         seed: int,
         device: torch.device,
         stream: int = TRAINING_STREAM,
+        kept: Path | None = None,
     ) -> None:
         self.model = model
         self.teacher = teacher
@@ -73,6 +77,8 @@ class Trajectories:
         self.device = device
         self.stream = stream
         self.x = torch.empty(0)
+        self.kept = Predictions(kept, self._settings(), len(self.steps)) if kept else None
+        self.known: tuple[Tensor, ...] = ()
 
     @torch.no_grad()
     def lesson(self, number: int) -> Lesson:
@@ -80,12 +86,30 @@ class Trajectories:
         trajectory, entry = divmod(number, len(self.steps))
         if entry == 0:
             self.x = self._noise(trajectory)
+            self.known = self.kept.read(trajectory) if self.kept else ()
         step = self.steps[entry]
         labels = self._labels(trajectory)
         inputs = model_inputs(self.model, self.x, step.timestep, self.guidance, labels)
-        noise = guided(self.teacher, inputs, entry, self.guidance)
+        if self.known:
+            noise = self.known[entry].to(self.device)
+        else:
+            noise = guided(self.teacher, inputs, entry, self.guidance)
+            if self.kept:
+                self.kept.note(trajectory, entry, noise)
         self.x = step_real(self.x, noise, step)
         return Lesson(inputs, entry, step.timestep, noise)
+
+    def _settings(self) -> dict[str, object]:
+        """What the lessons follow from."""
+        return {
+            "model": self.model.digest,
+            "timesteps": [int(step.timestep) for step in self.steps],
+            "batch": self.batch,
+            "guidance": self.guidance,
+            "seed": self.seed,
+            "stream": self.stream,
+            "device": self.device.type,
+        }
 
     def _noise(self, trajectory: int) -> Tensor:
         codes = noise_codes(

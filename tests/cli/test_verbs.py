@@ -40,6 +40,7 @@ def test_quantize_passes_its_options_and_saves(hqsim, world, tmp_path):
         "guidance": 2.5,
         "train": 9,
         "checkpoint": None,
+        "lessons": None,
     }
     result = answer.json()
     config_size = (out / "config.json").stat().st_size

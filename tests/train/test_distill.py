@@ -9,7 +9,8 @@ import hqsim
 from hqsim.analysis.estimate import records_of
 from hqsim.errors import InputError, NumericsError, UnsupportedError
 from hqsim.quantize import load_quantized, load_recipe
-from hqsim.train import train
+from hqsim.train import distill, train
+from hqsim.train.student import visits
 
 SMALL = {"steps": 2, "images": 1, "guidance": 1.5}
 
@@ -77,6 +78,29 @@ def test_a_killed_run_resumes_to_the_same_bytes(tiny_model, trained, tmp_path):
     )
     assert [done for label, done, _ in told if label == "train"] == [3, 4, 5, 6]
     assert _bytes(resumed, tmp_path / "a") == _bytes(trained, tmp_path / "b")
+
+
+def test_lessons_are_kept_for_another_recipe(tiny_model, tmp_path, monkeypatch):
+    """The second training does not run the teacher, and ends where it ends with one."""
+    lessons, other = tmp_path / "lessons", _recipe("efficientdm-w4a4")
+    train(tiny_model, _recipe(), updates=5, lessons=lessons, **SMALL)
+    alone = train(tiny_model, other, updates=5, **SMALL)
+    asked = []
+
+    def watched(*arguments):
+        asked.append(arguments)
+        return visits(*arguments)
+
+    monkeypatch.setattr(distill, "visits", watched)
+    taught = train(tiny_model, other, updates=5, lessons=lessons, **SMALL)
+    assert len(asked) == 1  # Update 5: the first half of a trajectory, which the first training did not end.
+    assert _bytes(taught, tmp_path / "a") == _bytes(alone, tmp_path / "b")
+
+
+def test_lessons_of_another_seed_are_not_taken(tiny_model, trained, tmp_path):
+    train(tiny_model, _recipe(), updates=2, lessons=tmp_path / "lessons", seed=1, **SMALL)
+    found = train(tiny_model, _recipe(), updates=6, lessons=tmp_path / "lessons", **SMALL)
+    assert _bytes(found, tmp_path / "a") == _bytes(trained, tmp_path / "b")
 
 
 def test_a_state_of_another_run_is_refused(tiny_model, tmp_path):
