@@ -258,6 +258,7 @@ def judge_unit(journal: Journal, variant: Variant | None, images: int) -> JudgeU
 
 
 STUDIES: tuple[StudyUnit | TemporalUnit, ...] = (
+    StudyUnit("spreading", "hqsim.analysis.spreading", "spreading", (("model", plan.MODEL),)),
     StudyUnit("dit-calibration", "hqsim.analysis.dit_tables", "calibration_table"),
     StudyUnit("dit-weights", "hqsim.analysis.dit_tables", "weight_table"),
     TemporalUnit(plan.TFMQ_WIDTHS[0]),

@@ -210,13 +210,13 @@ def _operands(qmodel: QuantizedModel, arrays: dict[str, np.ndarray]) -> dict[str
             node = qmodel.graph[name]
             transforms: dict[str, Transform | None] = {NONE: None}
             if layer.op != "matmul":
-                transforms |= _fitting(CANDIDATES, layer, node.type.shape)
+                transforms |= fitting(CANDIDATES, layer, node.type.shape)
             transforms[RECIPE] = transform_of(node)
             found[name] = _Seen(layer.name, index, node.integer("channel_axis"), transforms, arrays)
     return found
 
 
-def _fitting(candidates: Transforms, layer: Node, shape: tuple[int, ...]) -> dict[str, Transform | None]:
+def fitting(candidates: Transforms, layer: Node, shape: tuple[int, ...]) -> dict[str, Transform | None]:
     """The candidates with the orders that an operand of ``shape`` allows, those of order 0 left out."""
     lengths = {"channel": shape[-1]}
     if layer.op == "conv2d":
@@ -271,7 +271,7 @@ def _weight_rows(
         progress("outliers of weights", index, len(layers))
         name = node.parameters["weight"]
         weight = torch.from_numpy(np.ascontiguousarray(qmodel.source.parameters[name], np.float32))
-        transforms = {NONE: None, **_fitting(WEIGHT_CANDIDATES, node, _reduced(node))}
+        transforms = {NONE: None, **fitting(WEIGHT_CANDIDATES, node, _reduced(node))}
         transforms[RECIPE] = transform_of(node) if is_double(node) else None
         seen = _Seen(node.name, WEIGHT, 1, transforms, arrays)
         reach = _weight_reach(qmodel, node, weight.ndim)

@@ -76,7 +76,8 @@ def test_training_gets_the_budget_and_a_folder_for_its_state(journal, monkeypatc
     unit = units.ModelUnit(Variant("hqdm", "w4a4", True))
     assert run_units(journal, [unit]) == {}
     state = journal.folder / "state" / "hqdm-w4a4"
-    assert calls == [("hqdm-w4a4", {"seed": 0, "steps": 1, "train": 2, "checkpoint": state})]
+    folders = {"checkpoint": state, "lessons": journal.folder / "lessons"}
+    assert calls == [("hqdm-w4a4", {"seed": 0, "steps": 1, "train": 2, **folders})]
     assert not state.exists(), "the state is removed when the model is complete"
 
 
