@@ -58,6 +58,7 @@ def write_page(results: Results, docs: Path) -> Path:
         ablation=tables.ablation_table(results),
         repeats=tables.repeat_table(results),
         tfmq=tables.tfmq_table(results),
+        budgets=tables.budget_table(),
         studies={unit.name.partition("/")[2]: tables.study_table(results.study(unit)) for unit in STUDIES},
     )
     page = docs / "METHODS.md"

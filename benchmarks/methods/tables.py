@@ -16,11 +16,14 @@ from hqsim.analysis.bootstrap import Measured
 from hqsim.analysis.claims import FAILS, HOLDS, UNDECIDED, Published, width_text
 from hqsim.analysis.features import DigitsExtractor
 from hqsim.analysis.quality import METRICS
+from hqsim.quantize import load_recipe
 from hqsim.report.quantities import MISSING
 from hqsim.report.tradeoff import Point, front_of
+from hqsim.train.budget import budget
 
 PAPER_NAMES = {"float": "FP", "efficientdm": "EfficientDM", "hqdm": "HQ-DM"}
 PAPER_METRICS = ("IS", "FID", "sFID", "Precision")
+FULL_SIZE, SUSTAINED_TFLOPS = "ldm4-imagenet", 60
 
 
 def markdown(header: Sequence[str], rows: Iterable[Sequence[str]], *, text_columns: int = 1) -> str:
@@ -171,6 +174,19 @@ def tfmq_table(results: Results) -> str:
             cells = (cell(figures.get(metric), metric) for metric in metrics)
             rows.append([case.method, width_text(case.widths), *cells])
     return markdown(["Method", "Widths", *(title(metric) for metric in metrics)], rows, text_columns=2)
+
+
+def budget_table() -> str:
+    """What an update of HQ-DM takes at full size, computed from shapes."""
+    rows = []
+    for images in (1, 2, 8):
+        found = budget(FULL_SIZE, load_recipe(f"hqdm-{plan.ABLATION_WIDTH}"), images=images)
+        parts = (found.frozen_bytes, found.weight_bytes, found.learned_bytes, found.activation_bytes)
+        sizes = [f"{size / 2**30:.2f}" for size in (*parts, found.total_bytes)]
+        times = [f"{2 * found.macs / 1e12:.2f}", f"{found.seconds(SUSTAINED_TFLOPS):.3f}"]
+        rows.append([str(images), *sizes, *times])
+    sizes = [f"{part} (GiB)" for part in ("frozen", "weights", "learned", "activations", "total")]
+    return markdown(["images", *sizes, "TFLOP", f"seconds at {SUSTAINED_TFLOPS} TFLOP/s"], rows)
 
 
 def claims_table(claims: Iterable[Claim]) -> str:
