@@ -52,6 +52,7 @@ def write_page(results: Results, docs: Path) -> Path:
         csv=TABLE,
         methods=tables.method_tables(results, published),
         starts=tables.start_table(results),
+        exports=tables.export_table(results),
         claims=tables.claims_table(claims),
         tally=tables.tally(claims),
         aims=tables.claims_table(aims),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,7 +12,7 @@ import pandas as pd
 from benchmarks.methods import plan
 from benchmarks.methods.journal import Journal, Unit
 from benchmarks.methods.plan import Variant
-from benchmarks.methods.units import CURVE, judge_unit
+from benchmarks.methods.units import CURVE, DISTANCES, judge_unit
 from hqsim.analysis.bit_operations import BitOperations, bit_operations
 from hqsim.analysis.bootstrap import Measured
 from hqsim.analysis.quality import METRICS
@@ -50,6 +51,12 @@ class Results:
         unit = judge_unit(self.journal, variant, self.images)
         path = self.journal.path(unit) / CURVE
         return pd.read_csv(path) if self.journal.done(unit) and path.exists() else None
+
+    def noise_sqnr_db(self, variant: Variant) -> Mapping[str, float] | None:
+        """Return the SQNR of a distilled student's noise: at the ``start``, ``learned`` and ``exported``."""
+        unit = judge_unit(self.journal, variant, self.images)
+        path = self.journal.path(unit) / DISTANCES
+        return json.loads(path.read_text()) if self.journal.done(unit) and path.exists() else None
 
     def study(self, unit: Unit) -> pd.DataFrame | None:
         """Return a study's table."""

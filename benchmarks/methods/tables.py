@@ -99,6 +99,19 @@ def start_table(results: Results) -> str:
     return markdown(header, rows, text_columns=2)
 
 
+def export_table(results: Results) -> str:
+    """What export makes of a student: scales snapped, zero-points rounded, weights as codes."""
+    rows = []
+    for variant in (variant for variant in plan.table_variants() if variant.trained):
+        found = results.noise_sqnr_db(variant)
+        cells = [NOT_RUN] * 4
+        if found is not None:
+            change = found["exported"] - found["learned"]
+            cells = [*(f"{found[what]:.3f}" for what in ("start", "learned", "exported")), f"{change:+.3f}"]
+        rows.append([variant.method, width_text(variant.widths), *cells])
+    return markdown(["Method", "Widths", "start", "learned", "exported", "change"], rows, text_columns=2)
+
+
 def tradeoff_points(results: Results) -> dict[Variant, Point]:
     """Return quality over bit operations of the ablation and of the other methods at the same widths."""
     groups = {variant: f"{t.axis}{', signs' * t.signs}" for t, variant in plan.ablation_variants()}

@@ -24,6 +24,7 @@ FLOAT = "float"
 SHOWN_IMAGES = 10
 """Images that a contact sheet can show."""
 CURVE = "training.csv"
+DISTANCES = "distances.json"
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ class JudgeUnit:
         return (*self.reference, *(self.samples if self.variant else ()))
 
     def run(self, journal: Journal, out: Path) -> None:
-        """Write ``figures.json`` (value and interval), the draws, the first images and the training curve."""
+        """Write ``figures.json`` (value and interval), the draws, the first images, what training tells."""
         from hqsim.analysis.quality import METRICS, evaluate
 
         ours = read_samples(journal, self.samples, self.images)
@@ -165,9 +166,8 @@ class JudgeUnit:
         draws = {name: figure.draws.astype(np.float32) for name, figure in measured.items()}
         write_tensors(out / "draws.safetensors", draws, {})
         write_tensors(out / "first.safetensors", {"codes": ours["codes"][:SHOWN_IMAGES]}, {})
-        curve = journal.path(ModelUnit(self.variant)) / "model" / CURVE if self.variant else Path(CURVE)
-        if curve.exists():
-            shutil.copy(curve, out / CURVE)
+        if self.variant and self.variant.trained:
+            keep_training(journal.path(ModelUnit(self.variant)) / "model", out)
 
 
 @dataclass(frozen=True)
@@ -239,6 +239,17 @@ class TemporalUnit:
 
         models = {v.method: _quantized(journal.path(ModelUnit(v)) / "model") for v in self.variants}
         temporal_errors(models).to_csv(out / "table.csv", index=False, lineterminator="\n")
+
+
+def keep_training(model: Path, out: Path) -> None:
+    """Write into ``out`` what a trained artefact tells of its training.
+
+    Its curve; of a distillation the SQNR of the predicted noise at the start, as learned and as exported.
+    """
+    shutil.copy(model / CURVE, out / CURVE)
+    training = json.loads((model / "config.json").read_text())["training"]
+    if "noise_sqnr_db" in training:
+        write_text_atomic(out / DISTANCES, json.dumps(training["noise_sqnr_db"], indent=1) + "\n")
 
 
 def with_training(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
