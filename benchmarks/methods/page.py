@@ -57,6 +57,7 @@ def write_page(results: Results, docs: Path) -> Path:
         tally=tables.tally(claims),
         aims=tables.claims_table(aims),
         ablation=tables.ablation_table(results),
+        doubles=tables.single_double_table(results),
         repeats=tables.repeat_table(results),
         tfmq=tables.tfmq_table(results),
         budgets=tables.budget_table(),

@@ -28,7 +28,7 @@ TRAINING = {"lora_rate": 0.0016}
 
 @dataclass(frozen=True)
 class Transform:
-    """A single Hadamard of the ablation."""
+    """The Hadamard of a variant: single, or double where the method is `double`."""
 
     order: int
     axis: str
@@ -70,7 +70,7 @@ class Variant:
         if self.transform is None:
             return recipe
         hadamard = Hadamard(
-            kind="single",
+            kind="double" if self.method == "double" else "single",
             axis="width" if self.transform.axis == "width" else "channel",
             order=self.transform.order,
             signs=self.transform.signs,
@@ -127,6 +127,12 @@ def higher_order_variants() -> tuple[Variant, ...]:
     """hqdm-channel with the highest order whose operands fit 8 bits at both shown widths."""
     transform = Transform(HIGHEST_FITTING_ORDER, "channel", True)
     return tuple(Variant("hqdm-channel", widths, True, transform) for widths in SHOWN_WIDTHS)
+
+
+@cache
+def double_channel_variants() -> tuple[Variant, ...]:
+    """Double Hadamard of convolutions too, by the transform of hqdm-channel."""
+    return tuple(Variant("double", widths, True, Transform(3, "channel", True)) for widths in SHOWN_WIDTHS)
 
 
 @cache

@@ -80,6 +80,7 @@ class Results:
             for variant in (
                 *plan.table_variants(),
                 *plan.higher_order_variants(),
+                *plan.double_channel_variants(),
                 *plan.start_variants(),
                 *plan.tfmq_variants(),
                 *plan.repeated_variants(),

@@ -163,6 +163,28 @@ def ablation_table(results: Results) -> str:
     return markdown(header, rows)
 
 
+def single_double_table(results: Results) -> str:
+    """One transform as single and as double: quality, and what the multiplier sees."""
+    header = [
+        "Method", "Widths", title("sqnr_db"), title("frechet"),
+        "multiplier bits, most products", "Gbit-operations per step",
+        "transform additions per step (millions)",
+    ]  # fmt: skip
+    names = {"double": "double, linear layers alone", "hqdm-channel": "single (hqdm-channel)"}
+    rows = []
+    for both in plan.double_channel_variants():
+        others = [Variant(method, both.widths, True) for method in ("efficientdm", *names)]
+        for variant in (*others, both):
+            name = (
+                "double, convolutions too" if variant is both else names.get(variant.method, variant.method)
+            )
+            figures, bits = results.figures(variant) or {}, results.bits(variant)
+            cells = [cell(figures.get(metric), metric) for metric in ("sqnr_db", "frechet")]
+            cost = [f"{bits.bit_operations / 1e9:.2f}", f"{bits.butterfly_adds / 1e6:.2f}"]
+            rows.append([name, width_text(variant.widths), *cells, str(bits.multiplier_bits), *cost])
+    return markdown(header, rows, text_columns=2)
+
+
 def repeat_table(results: Results) -> str:
     """SQNR of trainings that differ in their seed alone, their mean and standard deviation."""
     seeds = [f"SQNR (dB), seed {results.journal.settings.seed + seed}" for seed in plan.SEEDS]

@@ -281,7 +281,13 @@ def all_units(journal: Journal, *, images: int, ablation_images: int) -> list[Un
     units: list[Unit] = [judge_unit(journal, None, images)]
     shown = len(plan.SHOWN_WIDTHS) * len(plan.METHODS)
     table, starts = plan.table_variants(), plan.start_variants()
-    first = (*table[:shown], *plan.higher_order_variants(), *starts, *table[shown:])
+    first = (
+        *table[:shown],
+        *plan.higher_order_variants(),
+        *plan.double_channel_variants(),
+        *starts,
+        *table[shown:],
+    )
     units += [judge_unit(journal, variant, images) for variant in first]
     units += STUDIES
     units += [judge_unit(journal, variant, images) for variant in plan.tfmq_variants()]
