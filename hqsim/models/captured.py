@@ -45,7 +45,6 @@ def shipped(name: str) -> Architecture:
 
 
 @uncollected()
-@uncollected()
 def captured(blueprint: Blueprint) -> Architecture:
     """Return the architecture of ``blueprint``, from the user's cache where it has been captured before.
 

@@ -81,8 +81,10 @@ def test_a_killed_run_resumes_to_the_same_bytes(tiny_model, trained, tmp_path):
 
 
 def test_lessons_are_kept_for_another_recipe(tiny_model, tmp_path, monkeypatch):
-    """The second training does not run the teacher, and ends where it ends with one."""
+    """The second training does not run the teacher, and ends where it ends with one; another graph, too."""
     lessons, other = tmp_path / "lessons", _recipe("efficientdm-w4a4")
+    split = other.activations.model_copy(update={"split_shortcut": True})
+    other = other.model_copy(update={"activations": split})
     train(tiny_model, _recipe(), updates=5, lessons=lessons, **SMALL)
     alone = train(tiny_model, other, updates=5, **SMALL)
     asked = []
