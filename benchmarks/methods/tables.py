@@ -166,22 +166,32 @@ def ablation_table(results: Results) -> str:
 def single_double_table(results: Results) -> str:
     """One transform as single and as double: quality, and what the multiplier sees."""
     header = [
-        "Method", "Widths", title("sqnr_db"), title("frechet"),
+        "Method", "Widths", title("sqnr_db"), "beside hqdm-channel, paired (dB)", title("frechet"),
         "multiplier bits, most products", "Gbit-operations per step",
         "transform additions per step (millions)",
     ]  # fmt: skip
-    names = {"double": "double, linear layers alone", "hqdm-channel": "single (hqdm-channel)"}
     rows = []
     for both in plan.double_channel_variants():
-        others = [Variant(method, both.widths, True) for method in ("efficientdm", *names)]
-        for variant in (*others, both):
-            name = (
-                "double, convolutions too" if variant is both else names.get(variant.method, variant.method)
-            )
+        single, *others = (
+            Variant(method, both.widths, True) for method in ("hqdm-channel", "efficientdm", "double")
+        )
+        names = {single: "single (hqdm-channel)", both: "double, convolutions too"}
+        for variant in (*others, single, both):
             figures, bits = results.figures(variant) or {}, results.bits(variant)
-            cells = [cell(figures.get(metric), metric) for metric in ("sqnr_db", "frechet")]
-            cost = [f"{bits.bit_operations / 1e9:.2f}", f"{bits.butterfly_adds / 1e6:.2f}"]
-            rows.append([name, width_text(variant.widths), *cells, str(bits.multiplier_bits), *cost])
+            verdict, text = pair(results, variant, single, "sqnr_db")
+            beside = verdict if verdict == NOT_RUN else f"{text}, {verdict}"
+            rows.append(
+                [
+                    names.get(variant, variant.method),
+                    width_text(variant.widths),
+                    cell(figures.get("sqnr_db"), "sqnr_db"),
+                    MISSING if variant is single else beside,
+                    cell(figures.get("frechet"), "frechet"),
+                    str(bits.multiplier_bits),
+                    f"{bits.bit_operations / 1e9:.2f}",
+                    f"{bits.butterfly_adds / 1e6:.2f}",
+                ]
+            )
     return markdown(header, rows, text_columns=2)
 
 

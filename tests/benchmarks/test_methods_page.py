@@ -16,6 +16,7 @@ from hqsim.analysis.claims import Published
 from hqsim.analysis.quality import METRICS
 from hqsim.errors import UnsupportedError
 from hqsim.io import write_tensors
+from hqsim.quantize import load_recipe
 
 DRAWS = np.random.default_rng(0).normal(0.0, 1.0, 200)
 
@@ -137,3 +138,12 @@ def test_repeated_trainings_differ_in_their_seed_alone():
     again = [v for v in repeats if (v.method, v.widths) == ("hqdm-channel", "w4a3")]
     assert [v.name.removeprefix("hqdm-channel-w4a3") for v in again] == ["", "-seed1", "-seed2"]
     assert len({v.key for v in again}) == 1
+
+
+def test_the_double_transform_of_convolutions_is_the_recipe_of_that_name():
+    variant, other = plan.double_channel_variants()
+    named, ours = load_recipe("double-channel-w4a4"), variant.recipe
+    assert named.model_dump(exclude={"name", "description"}) == ours.model_dump(
+        exclude={"name", "description"}
+    )
+    assert other.recipe.activations.bits == 3
