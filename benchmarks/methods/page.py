@@ -13,7 +13,7 @@ from benchmarks.methods import tables
 from benchmarks.methods.claims import Claim, against_efficientdm, convergence, order_five, own_aim
 from benchmarks.methods.figures import save_figures
 from benchmarks.methods.results import Results
-from benchmarks.methods.units import STUDIES
+from benchmarks.methods.units import STUDIES, TEMPORAL
 from hqsim.analysis.claims import Published
 from hqsim.analysis.features import DigitsExtractor
 
@@ -60,6 +60,7 @@ def write_page(results: Results, docs: Path) -> Path:
         doubles=tables.single_double_table(results),
         repeats=tables.repeat_table(results),
         tfmq=tables.tfmq_table(results),
+        temporal=tables.temporal_table(results.study(TEMPORAL)),
         budgets=tables.budget_table(),
         studies={unit.name.partition("/")[2]: tables.study_table(results.study(unit)) for unit in STUDIES},
     )

@@ -248,6 +248,25 @@ def tally(claims: Sequence[Claim]) -> str:
     return f"Of {len(claims)} lines: {counts}."
 
 
+def temporal_table(frame: pd.DataFrame | None) -> str:
+    """Errors of the temporal features, the models of ``frame`` side by side."""
+    if frame is None:
+        return study_table(None)
+    shown = {
+        "squared_error": "squared error",
+        "sqnr_db": "SQNR (dB)",
+        "worst_sqnr_db": "worst embedding (dB)",
+    }
+    wide = frame.pivot_table(index="timestep", columns="model", values=list(shown), sort=False)
+    models = frame["model"].unique()
+    header = ["timestep", *(f"{title}, {model}" for title in shown.values() for model in models)]
+    rows = [
+        [str(timestep), *(f"{row[figure, model]:.4g}" for figure in shown for model in models)]
+        for timestep, row in wide.iterrows()
+    ]
+    return markdown(header, rows)
+
+
 def study_table(frame: pd.DataFrame | None) -> str:
     """Any DataFrame, numbers with four figures."""
     if frame is None:

@@ -268,11 +268,12 @@ def judge_unit(journal: Journal, variant: Variant | None, images: int) -> JudgeU
     return JudgeUnit(variant, images, -(-images // journal.settings.batch))
 
 
+TEMPORAL = TemporalUnit(plan.TFMQ_WIDTHS[0])
 STUDIES: tuple[StudyUnit | TemporalUnit, ...] = (
     StudyUnit("spreading", "hqsim.analysis.spreading", "spreading", (("model", plan.MODEL),)),
     StudyUnit("dit-calibration", "hqsim.analysis.dit_tables", "calibration_table"),
     StudyUnit("dit-weights", "hqsim.analysis.dit_tables", "weight_table"),
-    TemporalUnit(plan.TFMQ_WIDTHS[0]),
+    TEMPORAL,
 )
 
 

@@ -3,9 +3,10 @@
 import json
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from benchmarks.methods import plan
+from benchmarks.methods import plan, tables
 from benchmarks.methods.claims import against_efficientdm, convergence, own_aim
 from benchmarks.methods.journal import RECORD, Journal, Settings
 from benchmarks.methods.page import write_page
@@ -147,3 +148,16 @@ def test_the_double_transform_of_convolutions_is_the_recipe_of_that_name():
         exclude={"name", "description"}
     )
     assert other.recipe.activations.bits == 3
+
+
+def test_temporal_errors_stand_side_by_side():
+    rows = [
+        (model, step, error, error + 1, error + 2)
+        for step in (950, 0)
+        for model, error in (("ptq", 4.0), ("tfmq", 2.5))
+    ]
+    frame = pd.DataFrame(rows, columns=["model", "timestep", "squared_error", "sqnr_db", "worst_sqnr_db"])
+    header, _, first, last = tables.temporal_table(frame).splitlines()
+    assert header.split(" | ")[:3] == ["| timestep", "squared error, ptq", "squared error, tfmq"]
+    assert first == "| 950 | 4 | 2.5 | 5 | 3.5 | 6 | 4.5 |"
+    assert last.startswith("| 0 | 4 |")
