@@ -119,7 +119,8 @@ def ablation_variants() -> tuple[tuple[Transform, Variant], ...]:
 def traded_variants() -> tuple[Variant, ...]:
     """Quality over bit operations: the methods, then the transforms of the ablation."""
     methods = (Variant(method, ABLATION_WIDTH, method in TRAINED) for method in METHODS)
-    return tuple(dict.fromkeys((*methods, *(variant for _, variant in ablation_variants()))))
+    doubles = (variant for variant in double_channel_variants() if variant.widths == ABLATION_WIDTH)
+    return tuple(dict.fromkeys((*methods, *doubles, *(variant for _, variant in ablation_variants()))))
 
 
 @cache

@@ -115,7 +115,8 @@ def export_table(results: Results) -> str:
 def tradeoff_points(results: Results) -> dict[Variant, Point]:
     """Return quality over bit operations of the ablation and of the other methods at the same widths."""
     groups = {variant: f"{t.axis}{', signs' * t.signs}" for t, variant in plan.ablation_variants()}
-    labels = {variant: f"k={t.order}" for t, variant in plan.ablation_variants()}
+    labels = dict.fromkeys(plan.double_channel_variants(), "double-channel")
+    labels |= {variant: f"k={t.order}" for t, variant in plan.ablation_variants()}
     points = {}
     for variant in plan.traded_variants():
         figures = results.figures(variant, results.ablation_images)
