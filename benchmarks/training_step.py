@@ -20,7 +20,7 @@ from hqsim.train.budget import budget
 STATUS = Path("/proc/self/status")
 
 
-class Enough(Exception):  # noqa: N818
+class EnoughUpdatesError(Exception):
     """The updates that were asked for are done; the export is not wanted."""
 
 
@@ -52,7 +52,7 @@ def main() -> None:
             print(f"update {done}: {time.perf_counter() - ends[-1]:.1f} s", flush=True)
         ends.append(time.perf_counter())
         if done == total:
-            raise Enough
+            raise EnoughUpdatesError
 
     try:
         train(
@@ -64,7 +64,7 @@ def main() -> None:
             device="cpu",
             progress=note,
         )
-    except Enough:
+    except EnoughUpdatesError:
         print(f"most while training: {held_gib('VmHWM'):.2f} GiB, all of the process")
     found = budget(given.model, recipe, images=given.images)
     print(f"computed from shapes: {found.total_bytes / 2**30:.2f} GiB, {2 * found.macs / 1e12:.2f} TFLOP")

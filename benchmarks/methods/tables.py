@@ -47,6 +47,12 @@ def cell(figure: Measured | None, metric: str) -> str:
     return f"{figure.value:.{decimals}f} ({low:.{decimals}f} to {high:.{decimals}f})"
 
 
+def difference(results: Results, ours: Variant, theirs: Variant, metric: str) -> str:
+    """``+0.12 (-0.10 to +0.34), undecided``."""
+    verdict, text = pair(results, ours, theirs, metric)
+    return NOT_RUN if verdict == NOT_RUN else f"{text}, {verdict}"
+
+
 def method_tables(results: Results, published: Published) -> str:
     """One table per width: measured figures, then the published ones in columns of their own."""
     header = [
@@ -91,10 +97,9 @@ def start_table(results: Results) -> str:
         trained = Variant(start.method, start.widths, True)
         cells = [start.method, width_text(start.widths)]
         for metric in metrics:
-            found, text = pair(results, trained, start, metric)
             figures = results.figures(start)
             cells.append(cell(figures and figures[metric], metric))
-            cells.append(text if found == NOT_RUN else f"{text}, {found}")
+            cells.append(difference(results, trained, start, metric))
         rows.append(cells)
     return markdown(header, rows, text_columns=2)
 
@@ -179,14 +184,12 @@ def single_double_table(results: Results) -> str:
         names = {single: "single (hqdm-channel)", both: "double, convolutions too"}
         for variant in (*others, single, both):
             figures, bits = results.figures(variant) or {}, results.bits(variant)
-            verdict, text = pair(results, variant, single, "sqnr_db")
-            beside = verdict if verdict == NOT_RUN else f"{text}, {verdict}"
             rows.append(
                 [
                     names.get(variant, variant.method),
                     width_text(variant.widths),
                     cell(figures.get("sqnr_db"), "sqnr_db"),
-                    MISSING if variant is single else beside,
+                    MISSING if variant is single else difference(results, variant, single, "sqnr_db"),
                     cell(figures.get("frechet"), "frechet"),
                     str(bits.multiplier_bits),
                     f"{bits.bit_operations / 1e9:.2f}",
@@ -260,7 +263,7 @@ def temporal_table(frame: pd.DataFrame | None) -> str:
     }
     wide = frame.pivot_table(index="timestep", columns="model", values=list(shown), sort=False)
     models = frame["model"].unique()
-    header = ["timestep", *(f"{title}, {model}" for title in shown.values() for model in models)]
+    header = ["timestep", *(f"{figure}, {model}" for figure in shown.values() for model in models)]
     rows = [
         [str(timestep), *(f"{row[figure, model]:.4g}" for figure in shown for model in models)]
         for timestep, row in wide.iterrows()

@@ -7,7 +7,7 @@ et al., 2024; HQ-DM). One step of a trajectory is one update of the student.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
@@ -103,7 +103,7 @@ class Trajectories:
         """What the lessons follow from."""
         return {
             "model": self.model.digest,
-            "timesteps": [int(step.timestep) for step in self.steps],
+            "steps": [asdict(step) for step in self.steps],
             "batch": self.batch,
             "guidance": self.guidance,
             "seed": self.seed,

@@ -1,6 +1,7 @@
 """Training runs, from the recipe to the artefact: tiny model, few updates."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -103,6 +104,17 @@ def test_lessons_of_another_seed_are_not_taken(tiny_model, trained, tmp_path):
     train(tiny_model, _recipe(), updates=2, lessons=tmp_path / "lessons", seed=1, **SMALL)
     found = train(tiny_model, _recipe(), updates=6, lessons=tmp_path / "lessons", **SMALL)
     assert _bytes(found, tmp_path / "a") == _bytes(trained, tmp_path / "b")
+
+
+def test_lessons_of_another_schedule_are_not_taken(tiny_model, tmp_path):
+    """The same weights walk other trajectories."""
+    slower = replace(tiny_model.schedule, alphas_cumprod=tiny_model.schedule.alphas_cumprod * 0.9)
+    other = replace(tiny_model, schedule=slower)
+    assert other.digest == tiny_model.digest
+    train(tiny_model, _recipe(), updates=2, lessons=tmp_path / "lessons", **SMALL)
+    taught = train(other, _recipe(), updates=2, lessons=tmp_path / "lessons", **SMALL)
+    alone = train(other, _recipe(), updates=2, **SMALL)
+    assert _bytes(taught, tmp_path / "a") == _bytes(alone, tmp_path / "b")
 
 
 def test_a_state_of_another_run_is_refused(tiny_model, tmp_path):
