@@ -25,6 +25,9 @@ TFMQ_WIDTHS = ("w4a8", "w8a8")
 TRAINING = {"lora_rate": 0.0016}
 """What `digits` is distilled with instead of the recipes' own: four times EfficientDM's low-rank rate."""
 
+RATED_BITS = 4
+"""The widest that EfficientDM's rates are good for."""
+
 
 @dataclass(frozen=True)
 class Transform:
@@ -78,9 +81,27 @@ class Variant:
         return recipe.model_copy(update={"name": self.name, "hadamard": hadamard})
 
     @cached_property
+    def rate_factors(self) -> dict[str, float]:
+        """What rates of a distillation are multiplied with: above 4 bits they count in steps of 4 bits.
+
+        EfficientDM's do not know the width: the low-rank rate is in weight scales, which halve with every
+        bit, and the rate of operand scales is absolute, while the scales halve.
+        """
+        if self.method not in TRAINED or not self.trained:
+            return {}
+        recipe = self.recipe
+        factors = {
+            "lora_rate": 2.0 ** max(0, recipe.weights.bits - RATED_BITS),
+            "activation_scale_rate": 2.0 ** -max(0, recipe.activations.bits - RATED_BITS),
+        }
+        return {rate: factor for rate, factor in factors.items() if factor != 1}
+
+    @cached_property
     def key(self) -> str:
-        """A hash of the recipe: results of another one are not taken for this variant's."""
+        """A hash of the recipe and its rates: results of others are not taken for this variant's."""
         text = json.dumps(self.recipe.model_dump(mode="json"), sort_keys=True)
+        if self.rate_factors:
+            text += json.dumps(self.rate_factors, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 

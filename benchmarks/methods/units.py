@@ -59,7 +59,7 @@ class ModelUnit:
         if self.variant.trained:
             lessons = journal.folder / "lessons"
             training = {"train": settings.updates, "checkpoint": state, "lessons": lessons}
-            recipe = with_training(recipe, settings.training)
+            recipe = with_training(recipe, settings.training, self.variant.rate_factors)
         seed = settings.seed + self.variant.seed
         qmodel = hqsim.quantize(_float_model(), recipe, seed=seed, steps=settings.steps, **training)
         qmodel.save(out / "model")
@@ -252,15 +252,20 @@ def keep_training(model: Path, out: Path) -> None:
         write_text_atomic(out / DISTANCES, json.dumps(training["noise_sqnr_db"], indent=1) + "\n")
 
 
-def with_training(recipe: Recipe, changes: Mapping[str, Any]) -> Recipe:
+def with_training(
+    recipe: Recipe, changes: Mapping[str, Any], factors: Mapping[str, float] | None = None
+) -> Recipe:
     """Return a recipe that distils with other hyper-parameters, checked like a file; others as they are.
 
-    What the recipe leaves open stays open: a shorter run decides it (``Distillation.resized``).
+    ``factors`` multiply the rates that result. What the recipe leaves open stays open: a shorter run decides
+    it (``Distillation.resized``).
     """
-    if not changes or recipe.training is None or recipe.training.kind != "distill":
+    if not (changes or factors) or recipe.training is None or recipe.training.kind != "distill":
         return recipe
-    training = recipe.training.model_dump(exclude_unset=True)
-    return Recipe.model_validate({**recipe.model_dump(), "training": {**training, **changes}})
+    training = {**recipe.training.model_dump(exclude_unset=True), **changes}
+    for rate, factor in (factors or {}).items():
+        training[rate] = training.get(rate, getattr(recipe.training, rate)) * factor
+    return Recipe.model_validate({**recipe.model_dump(), "training": training})
 
 
 def judge_unit(journal: Journal, variant: Variant | None, images: int) -> JudgeUnit:
