@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,6 +22,12 @@ class Schedule:
     final_alpha: float
     steps_offset: int
     clip: float | None
+
+    @cached_property
+    def digest(self) -> str:
+        """A sha256 of the whole schedule."""
+        rest = repr((self.final_alpha, self.steps_offset, self.clip))
+        return hashlib.sha256(self.alphas_cumprod.tobytes() + rest.encode()).hexdigest()
 
     @property
     def train_timesteps(self) -> int:

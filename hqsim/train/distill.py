@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -210,13 +210,8 @@ class _Distillation:
     def _checkpoint(self) -> Checkpoint | None:
         if self.run.checkpoint is None:
             return None
-        settings = {
-            "model": self.run.model.digest,
-            "recipe": self.run.recipe.model_dump(mode="json", exclude={"training"}),
-            "training": self.options.model_dump(mode="json", exclude={"checkpoint_every"}),
-            "settings": asdict(self.run.settings),
-        }
-        return Checkpoint(self.run.checkpoint, settings)
+        training = self.options.model_dump(mode="json", exclude={"checkpoint_every"})
+        return Checkpoint(self.run.checkpoint, {**self.run.identity, "training": training})
 
     def _export(self) -> QuantizedModel:
         """Merged weights as codes, snapped scales, rounded zero-points; carriers calibrated on the result."""

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from hqsim.models import Model
 from hqsim.quantize.calibrate import CalibrationSettings, Progress
@@ -25,3 +26,13 @@ class Run:
     lessons: Path | None
     device: str
     progress: Progress
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What every state of this training has to agree with, its hyper-parameters aside."""
+        return {
+            "model": self.model.digest,
+            "schedule": self.model.schedule.digest,
+            "recipe": self.recipe.model_dump(mode="json", exclude={"training"}),
+            "settings": asdict(self.settings),
+        }

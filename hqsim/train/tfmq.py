@@ -12,7 +12,6 @@ by side, on the same rows; what no later unit reads is forgotten.
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import asdict
 
 import numpy as np
 import torch
@@ -220,13 +219,8 @@ class _Tfmq:
         run = self.run
         if run.checkpoint is None:
             return None
-        settings = {
-            "model": run.model.digest,
-            "recipe": run.recipe.model_dump(mode="json", exclude={"training"}),
-            "training": self.options.model_dump(mode="json", exclude={"checkpoint_every"}),
-            "settings": asdict(run.settings),
-            "block": unit.name,
-        }
+        training = self.options.model_dump(mode="json", exclude={"checkpoint_every"})
+        settings = {**run.identity, "training": training, "block": unit.name}
         return Checkpoint(run.checkpoint / unit.name.replace(" ", "-"), settings)
 
 

@@ -123,6 +123,13 @@ def test_a_state_of_another_run_is_refused(tiny_model, tmp_path):
         train(tiny_model, _recipe(), updates=2, checkpoint=tmp_path / "state", **SMALL)
 
 
+def test_a_state_of_another_schedule_is_refused(tiny_model, tmp_path):
+    train(tiny_model, _recipe(), updates=1, checkpoint=tmp_path / "state", **SMALL)
+    other = replace(tiny_model, schedule=replace(tiny_model.schedule, final_alpha=0.9))
+    with pytest.raises(InputError, match=r"state\.safetensors: schedule: the state is of a training with"):
+        train(other, _recipe(), updates=1, checkpoint=tmp_path / "state", **SMALL)
+
+
 def test_a_finer_trajectory_keeps_every_second_entry(tiny_model):
     """Three steps are the timesteps 666, 333, 0, which lack the 500 of two; four have it."""
     with pytest.raises(InputError, match=r"^training\.trajectory_steps: got 3, whose timesteps lack 500 of"):
