@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from hqsim.cost.machine import Hardware, MatrixUnit
 from hqsim.cost.mapping import LayerMapping
@@ -37,11 +37,10 @@ def realised(record: LayerRecord, realisation: str | None) -> LayerRecord:
     if realisation == record.realisation:
         return record
     variant = record.variants[realisation or ""]
-    return replace(
-        record,
+    return record._replace(
         matrix=variant.matrix,
         hadamard=variant.hadamard,
-        weights=record.weights and replace(record.weights, bits=variant.matrix.w_storage_bits),
+        weights=record.weights and record.weights._replace(bits=variant.matrix.w_storage_bits),
         vector=variant.vector,
         table_bytes=variant.table_bytes,
         table_bytes_all_steps=variant.table_bytes_all_steps,

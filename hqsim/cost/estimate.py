@@ -225,8 +225,12 @@ def estimate_records(
     work = records if isinstance(records, Workload) else Workload(tuple(records))
     records = work.records
     _check(records, steps, realisation, zero_fractions or {}, toggles or {})
-    zeros = [(zero_fractions or {}).get(record.name, 0.0) for record in records]
-    changing = [tuple((toggles or {}).get(record.name, ())) for record in records]
+    zeros = [0.0] * len(records)
+    changing: list[tuple[float, ...]] = [()] * len(records)
+    if zero_fractions:
+        zeros = [zero_fractions.get(record.name, 0.0) for record in records]
+    if toggles:
+        changing = [tuple(toggles.get(record.name, ())) for record in records]
     pricing = Pricing(hardware, realisation)
     wanted = [FREE] * len(records)
     if mapping:

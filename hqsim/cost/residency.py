@@ -15,14 +15,14 @@ A rule of thresholds, not of packing: shrinking the memory or widening a tensor 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from typing import NamedTuple
 
 from hqsim.cost.live_ranges import LiveRanges, Tensor, live_ranges
 from hqsim.cost.machine import MemoryLevel
-from hqsim.graph.record import LayerRecord
+from hqsim.graph.record import LayerRecord, TensorUse
 
 
 class LayerResidency(NamedTuple):
@@ -91,13 +91,12 @@ def plan_residency(
     streams = [own + beside_i > size_bytes for own, beside_i in zip(ranges.own_bytes, beside, strict=True)]
     overflows = [live_i + beside_i > size_bytes for live_i, beside_i in zip(live, beside, strict=True)]
     fetched, stored = _exchange(tensors, streams, overflows)
-    layers, nothing = [], set[str]()
+    layers = []
     for position, record in enumerate(records):
-        come = fetched.get(position, nothing)
-        names = [use.name for use in record.inputs]
+        come = fetched.get(position)
         layers.append(
             LayerResidency(
-                tuple([name in come and names.index(name) == index for index, name in enumerate(names)]),
+                _first_of(come, record.inputs) if come else (False,) * len(record.inputs),
                 record.output.name in stored,
                 streams[position],
                 live[position],
@@ -115,6 +114,12 @@ def plan_residency(
         peak_live_bytes=max(live),
         peak_on_chip_bytes=need if resident and weight_home is home else min(peak, size_bytes),
     )
+
+
+def _first_of(names: Set[str], uses: Sequence[TensorUse]) -> tuple[bool, ...]:
+    """Tell of each of ``uses`` whether it is the first one of a tensor among ``names``."""
+    seen = [use.name for use in uses]
+    return tuple([name in names and seen.index(name) == index for index, name in enumerate(seen)])
 
 
 def _exchange(

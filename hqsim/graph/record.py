@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any, NamedTuple
+
+_NONE: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True, kw_only=True)
-class TensorUse:
+class TensorUse(NamedTuple):
     """A tensor that a layer reads or writes: its name, element count (batch included) and stored bits."""
 
     name: str
@@ -122,8 +125,7 @@ class Variant:
     parity: ParityTerm | None = None
 
 
-@dataclass(frozen=True, kw_only=True)
-class LayerRecord:
+class LayerRecord(NamedTuple):
     """Everything that the cost model needs of one executed node.
 
     ``vector`` counts element operations by kind: ``requantize``, ``add``, ``multiply``, ``norm``
@@ -144,11 +146,11 @@ class LayerRecord:
     weights: TensorUse | None = None
     matrix: MatrixWork | None = None
     hadamard: tuple[HadamardWork, ...] = ()
-    vector: Mapping[str, int] = field(default_factory=dict)
+    vector: Mapping[str, int] = _NONE
     table_bytes: float = 0.0
     table_bytes_all_steps: float = 0.0
     realisation: str | None = None
-    variants: Mapping[str, Variant] = field(default_factory=dict)
+    variants: Mapping[str, Variant] = _NONE
     parity: ParityTerm | None = None
 
     @property

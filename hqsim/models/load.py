@@ -102,8 +102,9 @@ def load_model(name_or_path: str | Path, *, weights: bool = True) -> Model:
         ``context.weight`` ``[rows, tokens, dim]``, one row per prompt or class, the last one for the empty
         prompt.
     weights
-        Without them a folder's weights file is not read and need not exist: enough for an estimate. The
-        model then has no parameters and an empty digest.
+        Without them a folder's weights file is not read and need not exist, and those of a published
+        architecture are not drawn: enough for an estimate. The model then has no parameters and an empty
+        digest.
 
     Raises
     ------
@@ -116,7 +117,7 @@ def load_model(name_or_path: str | Path, *, weights: bool = True) -> Model:
     if name in _EMBEDDED:
         return _load_embedded(name)
     if name in PUBLISHED:
-        return PUBLISHED[name].load(name)
+        return PUBLISHED[name].load(name, weights=weights)
     folder = Path(name_or_path)
     if not folder.is_dir():
         raise unknown_name("model", name, [*_EMBEDDED, *PUBLISHED, "a diffusers folder"])

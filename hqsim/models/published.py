@@ -11,6 +11,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from hqsim.models.architecture import CONTEXT, Blueprint
 from hqsim.models.build import Constants
 from hqsim.models.captured import shipped
@@ -34,21 +36,25 @@ class Published:
     context: tuple[int, int, int] | None = None
     guidance: float = 1.0
 
-    def load(self, name: str) -> Model:
+    def load(self, name: str, *, weights: bool = True) -> Model:
         """Return the captured model; its weights are made when they are read."""
         architecture = shipped(name)
-        parameters = RandomParameters(
-            architecture.parameters,
-            tables={CONTEXT: self.context} if self.context else {},
-            constants=Constants(architecture.constants, self.blueprint()),
-        )
+        parameters: Mapping[str, np.ndarray] = {}
+        digest = ""
+        if weights:
+            parameters = random = RandomParameters(
+                architecture.parameters,
+                tables={CONTEXT: self.context} if self.context else {},
+                constants=Constants(architecture.constants, self.blueprint()),
+            )
+            digest = random.digest
         return Model(
             name=name,
             source=name,
             graph=architecture.graph,
             parameters=parameters,
             schedule=schedule_from_config(self.scheduler(), name),
-            digest=parameters.digest,
+            digest=digest,
             sample_shape=architecture.sample_shape,
             classes=max(architecture.rows - 1, 0),
             null_label=architecture.rows - 1 if architecture.rows else None,

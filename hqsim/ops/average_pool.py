@@ -56,5 +56,5 @@ class AveragePool(Operator):
 
     def record(self, node, context):
         """One addition per pixel that is read."""
-        elements = context.use(node.name).elements * node.integer("factor") ** 2
+        elements = context.uses[node.name].elements * node.integer("factor") ** 2
         return self.vector_record(node, context, vector={"add": elements})

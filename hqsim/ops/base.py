@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -47,7 +48,7 @@ class Preparation:
 class WorkContext:
     """What a layer record needs beyond the node: the graph, formats (widths), the batch.
 
-    ``works`` remembers the work of products by shape (a UNet repeats its layers), ``uses`` every tensor.
+    ``works`` remembers the work of products by shape: a UNet repeats its layers.
     """
 
     graph: Graph
@@ -56,31 +57,31 @@ class WorkContext:
     accumulator_bits: Mapping[str, int]
     table_steps: int = 1
     works: dict[Any, Any] = field(default_factory=dict, compare=False, repr=False)
-    uses: dict[str, TensorUse] = field(default_factory=dict, compare=False, repr=False)
 
     def entries(self, node: Node) -> int:
         """Entries of the timestep tables of a quantizer, or of a product.
 
         A product's change with the scales of its operands, or of its weights.
         """
-        scaled = [self.graph[name] for name in (node.name, *node.inputs)]
-        varies = any(source.attributes.get("per_timestep") for source in scaled)
-        return self.table_steps if varies else 1
+        if node.attributes.get("per_timestep"):
+            return self.table_steps
+        for name in node.inputs:
+            if self.graph[name].attributes.get("per_timestep"):
+                return self.table_steps
+        return 1
 
-    def use(self, name: str) -> TensorUse:
-        """The tensor ``name`` as memories hold it; a view is the tensor that it looks at."""
-        known = self.uses.get(name)
-        if known is None:
-            known = self.uses[name] = self._use(name)
-        return known
-
-    def _use(self, name: str) -> TensorUse:
+    @cached_property
+    def uses(self) -> Mapping[str, TensorUse]:
+        """Every tensor as memories hold it, by node; a view is the tensor that it looks at."""
         from hqsim.ops import OPERATORS
 
-        elements = self.graph[name].type.elements * self.batch
-        while OPERATORS[self.graph[name].op].is_view:
-            name = self.graph[name].inputs[0]
-        return TensorUse(name=name, elements=elements, bits=self.formats[name].bits)
+        uses: dict[str, TensorUse] = {}
+        for node in self.graph:
+            name = node.name
+            holder = uses[node.inputs[0]].name if OPERATORS[node.op].is_view else name
+            elements = node.type.elements * self.batch
+            uses[name] = TensorUse(name=holder, elements=elements, bits=self.formats[holder].bits)
+        return uses
 
 
 class Operator:
@@ -138,11 +139,12 @@ class Operator:
 
     def vector_record(self, node: Node, context: WorkContext, **work: Any) -> LayerRecord:
         """Return the record of a node: its tensors, its vector work, and whatever ``work`` says instead."""
-        output = context.use(node.name)
+        uses = context.uses
+        output = uses[node.name]
         if "vector" not in work:
             work["vector"] = {self.vector_kind: output.elements} if self.vector_kind else {}
         if "inputs" not in work:
-            work["inputs"] = tuple([context.use(name) for name in node.inputs])
+            work["inputs"] = tuple([uses[name] for name in node.inputs])
         return LayerRecord(name=node.name, op=node.op, module=node.module, output=output, **work)
 
 

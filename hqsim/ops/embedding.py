@@ -37,7 +37,7 @@ class _Lookup(Operator):
 
     def record(self, node, context):
         """One row read per step; the table of all rows stays in memory."""
-        size = node.type.elements * context.use(node.name).bits / 8
+        size = node.type.elements * context.uses[node.name].bits / 8
         rows = node.attributes["rows"]
         return self.vector_record(
             node, context, inputs=(), table_bytes=size, table_bytes_all_steps=size * rows

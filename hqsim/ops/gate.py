@@ -108,7 +108,7 @@ class Gate(Operator):
 
     def record(self, node, context):
         """One activation per element and the knots, or one read of the full table."""
-        bits, output = context.use(node.inputs[0]).bits, context.use(node.name)
+        bits, output = context.uses[node.inputs[0]].bits, context.uses[node.name]
         if bits <= FULL_TABLE_BITS:
             size = 2.0**bits * output.bits / 8
             vector = {"table": output.elements}

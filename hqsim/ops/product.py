@@ -50,5 +50,5 @@ class Product(Operator):
 
     def record(self, node, context):
         """One product and one rescale per element."""
-        elements = context.use(node.name).elements
+        elements = context.uses[node.name].elements
         return self.vector_record(node, context, vector={"multiply": elements, "rescale": elements})

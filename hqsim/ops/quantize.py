@@ -171,7 +171,7 @@ class Quantize(Operator):
 
     def record(self, node, context):
         """Forward blocks, one requantization per element, a factor (and a zero-point) per timestep."""
-        output = context.use(node.name)
+        output = context.uses[node.name]
         symmetric = node.attributes.get("symmetric", True)
         table_bytes = FACTOR_BYTES if symmetric else FACTOR_BYTES + output.bits / 8
         return self.vector_record(

@@ -60,7 +60,7 @@ def macs_by_layer(graph: Graph) -> dict[str, int]:
 def _sampler_records(context: WorkContext, images: int, guided: bool) -> list[LayerRecord]:
     """Guidance (one weighted sum) and the DDIM step (another)."""
     elements = context.graph["sample"].type.elements * images
-    noise = context.use(context.graph.output)
+    noise = context.uses[context.graph.output]
     records = []
     if guided:
         combined = TensorUse(name="sampler.guidance", elements=elements, bits=noise.bits)

@@ -6,8 +6,6 @@ so the layers behind it can be replaced by their results.
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from hqsim.errors import InputError
@@ -54,7 +52,7 @@ class TemporalTable(Operator):
         """One row read per step, shared by the batch; a row per step of the run stays in memory."""
         record = self.vector_record(node, context)
         size = node.type.elements * record.output.bits / 8
-        return replace(record, inputs=(), table_bytes=size, table_bytes_all_steps=size * context.table_steps)
+        return record._replace(inputs=(), table_bytes=size, table_bytes_all_steps=size * context.table_steps)
 
 
 def _require(node, found: bool, timesteps: list[int]) -> None:

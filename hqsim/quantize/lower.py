@@ -83,18 +83,19 @@ def width_formats(lowered: Graph, recipe: Recipe, carrier_scales: Mapping[str, f
     Nodes without a given scale get 1.0 (enough for the cost model, which reads widths only).
     """
     formats: dict[str, Format] = {}
+    unscaled = Format(bits=recipe.carriers.bits, scales=(1.0,))
     for node in lowered:
-        if node.op == "input":
-            is_sample = node.name == "sample"
-            bits, scale = (SAMPLE_BITS, SAMPLE_SCALE) if is_sample else (16, 1.0)
-            formats[node.name] = Format(bits=bits, scales=(scale,))
-            continue
-        inputs = tuple(formats[name] for name in node.inputs)
-        if node.op == "quantize":
-            formats[node.name] = _operand_format(node, inputs[0])
-            continue
-        carrier = Format(bits=recipe.carriers.bits, scales=(carrier_scales.get(node.name, 1.0),))
-        formats[node.name] = OPERATORS[node.op].output_format(node, inputs, carrier)
+        name, op = node.name, node.op
+        if op == "input":
+            bits, scale = (SAMPLE_BITS, SAMPLE_SCALE) if name == "sample" else (16, 1.0)
+            formats[name] = Format(bits=bits, scales=(scale,))
+        elif op == "quantize":
+            formats[name] = _operand_format(node, formats[node.inputs[0]])
+        else:
+            inputs = [formats[each] for each in node.inputs]
+            known = carrier_scales.get(name)
+            carrier = unscaled if known is None else replace(unscaled, scales=(known,))
+            formats[name] = OPERATORS[op].output_format(node, inputs, carrier)
     return formats
 
 
@@ -235,13 +236,13 @@ def _lower_layer(node: Node, graph: Graph, plan: LayerPlan, stepped: bool) -> li
         **transform,
         **_accumulator(plan.accumulator),
         **({"per_timestep": True} if stepped else {}),
+        "hadamard_realisation": plan.hadamard.realisation,
     }
-    names = tuple(operand.name for operand in operands)
+    names = tuple([operand.name for operand in operands])
     product = replace(node, inputs=names, attributes=MappingProxyType(attributes))
-    realisation = plan.hadamard.realisation
-    if realisation == "fold" and not can_fold(product):
-        realisation = "runtime"
-    return [*operands, realised(product, realisation)]
+    if plan.hadamard.realisation == "fold" and not can_fold(product):
+        product = realised(product, "runtime")
+    return [*operands, product]
 
 
 def _type(graph: Graph, name: str) -> TensorType:

@@ -249,7 +249,7 @@ def with_variants(record: LayerRecord) -> LayerRecord:
             parity=ParityTerm(matrix=term, block_sums=True),
         ),
     }
-    return dataclasses.replace(record, variants=variants)
+    return record._replace(variants=variants)
 
 
 def elementwise(

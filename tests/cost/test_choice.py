@@ -60,7 +60,7 @@ def test_a_parity_term_with_the_layers_weights_is_more_rows_of_its_product():
         variant = record.variants["parity"]
         term = dataclasses.replace(variant.matrix, m=2, a_storage_bits=1, a_multiplier_bits=1)
         variant = dataclasses.replace(variant, parity=ParityTerm(matrix=term, block_sums=False))
-        return dataclasses.replace(record, variants={"parity": variant})
+        return record._replace(variants={"parity": variant})
 
     record = along_the_width(with_variants(linear()))
     # [3, 4] x [4, 4]: 4 folds of 3 + 4 + 2 - 2 cycles; two rows more in each fold, no weights loaded again.

@@ -175,11 +175,10 @@ def widen(record, extra):
     """The same layer with all its tensors and operands ``extra`` bits wider."""
 
     def wide(use):
-        return dataclasses.replace(use, bits=use.bits + extra)
+        return use._replace(bits=use.bits + extra)
 
     work = record.matrix
-    return dataclasses.replace(
-        record,
+    return record._replace(
         inputs=tuple(wide(use) for use in record.inputs),
         output=wide(record.output),
         weights=wide(record.weights) if record.weights else None,
@@ -196,8 +195,7 @@ def widen(record, extra):
 def of_equal_weights(records):
     """The same layers without what changes the size of the weights: folding, and block sums of parity."""
     return [
-        dataclasses.replace(
-            record,
+        record._replace(
             variants={
                 name: dataclasses.replace(v, parity=dataclasses.replace(v.parity, block_sums=False))
                 for name, v in record.variants.items()

@@ -1,6 +1,5 @@
 """Whole layers against hand calculation on the toy machine of builders.py."""
 
-import dataclasses
 import json
 import pickle
 
@@ -185,7 +184,7 @@ def test_bad_requests_are_refused():
         estimate_records([], toy_hardware())
     with pytest.raises(InputError, match=r"^estimate: steps must be at least 1, got 0"):
         estimate_records([linear()], toy_hardware(), steps=0)
-    without = dataclasses.replace(linear(), weights=None)
+    without = linear()._replace(weights=None)
     with pytest.raises(InputError, match=r"^layer 'fc' multiplies 1 input and has no weights"):
         estimate_records([without], toy_hardware())
     narrow = toy_hardware(matrix=(matrix_unit(other_widths="next_wider"),))

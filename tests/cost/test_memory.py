@@ -83,7 +83,7 @@ def test_sums_all_start_from_a_parity_term_of_fewer_rows():
     """Two rows of the term for the three of the product: its sums are written for two, read for three."""
     record = realised(with_variants(linear(order=2)), "parity")
     term = dataclasses.replace(record.parity.matrix, m=2, k=4, w_storage_bits=4, w_multiplier_bits=4)
-    record = dataclasses.replace(record, parity=ParityTerm(matrix=term, block_sums=False))
+    record = record._replace(parity=ParityTerm(matrix=term, block_sums=False))
     traffic = traffic_of(record, memory("sram", 1000, 8))
     # Two folds of the rows: 8 sums written twice and read twice, the third row's 4 once more.
     assert traffic.kind_bytes["sums"] == (2 * 96 + 4 * (2 * 8 + 2 * 8 + 4), 0)
@@ -126,7 +126,7 @@ def test_partial_sums_that_leave_go_to_the_next_memory_that_holds_sums():
 
 def test_weights_beyond_their_half_stream_past_the_activations():
     inner, outer = memory("inner", 10**6, 8), memory("outer", 16 + 2 * 8 * 4, 8, double_buffered=False)
-    record = dataclasses.replace(linear(m=2, n=32, k=8, order=0), table_bytes=0.0)
+    record = linear(m=2, n=32, k=8, order=0)._replace(table_bytes=0.0)
     # 128 bytes of weights beside 40 of 80: pieces of 8 columns (32 bytes). x crosses inwards once per piece.
     traffic = traffic_of(record, inner, outer)
     assert traffic.kind_bytes["weights"][2] == 128
@@ -153,8 +153,8 @@ def test_rows_between_convolution_tiles_cross_again():
 
 
 def test_both_sides_of_a_split_input_are_the_first_operand():
-    record = dataclasses.replace(
-        LINEAR, inputs=(TensorUse(name="x", elements=6, bits=4), TensorUse(name="y", elements=6, bits=4))
+    record = LINEAR._replace(
+        inputs=(TensorUse(name="x", elements=6, bits=4), TensorUse(name="y", elements=6, bits=4))
     )
     assert traffic_of(record, memory("sram", 1000, 8)) == traffic_of(LINEAR, memory("sram", 1000, 8))
 
@@ -167,9 +167,7 @@ def test_the_home_of_activations_holds_the_transformed_operand():
 
 
 def test_activations_times_activations_need_no_memory_for_weights():
-    record = dataclasses.replace(
-        LINEAR, weights=None, inputs=(*LINEAR.inputs, TensorUse(name="y", elements=16, bits=4))
-    )
+    record = LINEAR._replace(weights=None, inputs=(*LINEAR.inputs, TensorUse(name="y", elements=16, bits=4)))
     traffic = traffic_of(record, held("fifo", 1, "weights"), memory("sram", 1000, 8))
     assert traffic.kind_bytes["weights"] == (0, 0, 0)
     assert traffic.kind_bytes["activations"] == (0, 6 + 8 + 12 + 8 + 24 + 24, 6 + 8 + 24)

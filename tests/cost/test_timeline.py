@@ -1,6 +1,5 @@
 """The trace of a step: strict form, slices that nest or follow each other, the step's own latency."""
 
-import dataclasses
 import itertools
 import json
 from collections import defaultdict
@@ -31,7 +30,7 @@ def step(hardware):
     records = []
     for index, (name, module) in enumerate(NAMES):
         record = elementwise(name, ("x",)) if index % 2 else linear(name, m=3 + index)
-        records.append(dataclasses.replace(record, module=module))
+        records.append(record._replace(module=module))
     return estimate_records(records, hardware)
 
 

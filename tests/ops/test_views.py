@@ -67,5 +67,5 @@ def test_a_part_of_a_tensor_is_read_as_a_part() -> None:
     whole = Node("x", "input", (), TensorType((6, 8)))
     part = Node("p", "slice", ("x",), TensorType((6, 4)), {"axis": 2, "start": 4, "stop": 8})
     context = WorkContext(Graph((whole, part), "p"), {"x": carrier(1.0), "p": carrier(1.0)}, 3, {})
-    assert context.use("p") == TensorUse(name="x", elements=3 * 6 * 4, bits=16)
+    assert context.uses["p"] == TensorUse(name="x", elements=3 * 6 * 4, bits=16)
     assert OPERATORS["slice"].record(part, context) is None
