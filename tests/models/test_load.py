@@ -113,6 +113,12 @@ def test_without_weights_they_need_not_be_there(broken, tiny_model):
     assert (model.sample_shape, model.classes) == (tiny_model.sample_shape, tiny_model.classes)
 
 
+def test_an_architecture_without_weights_draws_none():
+    whole, bare = load_model("ldm8-churches"), load_model("ldm8-churches", weights=False)
+    assert (bare.graph, bare.sample_shape) == (whole.graph, whole.sample_shape)
+    assert (bare.parameters, bare.digest) == ({}, "")
+
+
 def test_another_class(broken):
     path = broken / "unet" / "config.json"
     _rewrite_json(path, _class_name="AutoencoderKL")
