@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import product
 
@@ -158,11 +158,12 @@ def double_channel_variants() -> tuple[Variant, ...]:
 
 
 @cache
-def repeated_variants() -> tuple[Variant, ...]:
-    """What our own aim compares, once more from other seeds: how far apart trainings of one recipe end."""
+def repeated_variants() -> tuple[tuple[Variant, ...], ...]:
+    """What our own aim compares, each from all seeds: how far apart trainings of one recipe end."""
+    methods = (Variant(method, widths, True) for widths, method in product(SHOWN_WIDTHS, REPEATED))
     return tuple(
-        Variant(method, widths, True, seed=seed)
-        for seed, widths, method in product(SEEDS, SHOWN_WIDTHS, REPEATED)
+        tuple(replace(variant, seed=seed) for seed in SEEDS)
+        for variant in (*methods, *double_channel_variants())
     )
 
 

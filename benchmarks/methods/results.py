@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain
 
 import numpy as np
 import pandas as pd
@@ -83,7 +84,7 @@ class Results:
                 *plan.double_channel_variants(),
                 *plan.start_variants(),
                 *plan.tfmq_variants(),
-                *plan.repeated_variants(),
+                *chain.from_iterable(plan.repeated_variants()),
             )
         ]
         cases += [(variant, self.ablation_images) for variant in plan.traded_variants()]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from itertools import product
 
 import numpy as np
 import pandas as pd
@@ -23,6 +22,7 @@ from hqsim.train.budget import budget
 
 PAPER_NAMES = {"float": "FP", "efficientdm": "EfficientDM", "hqdm": "HQ-DM"}
 PAPER_METRICS = ("IS", "FID", "sFID", "Precision")
+DOUBLE_CHANNEL = "double, convolutions too"
 FULL_SIZE, SUSTAINED_TFLOPS = "ldm4-imagenet", 60
 
 
@@ -181,7 +181,7 @@ def single_double_table(results: Results) -> str:
         single, *others = (
             Variant(method, both.widths, True) for method in ("hqdm-channel", "efficientdm", "double")
         )
-        names = {single: "single (hqdm-channel)", both: "double, convolutions too"}
+        names = {single: "single (hqdm-channel)", both: DOUBLE_CHANNEL}
         for variant in (*others, single, both):
             figures, bits = results.figures(variant) or {}, results.bits(variant)
             rows.append(
@@ -203,13 +203,14 @@ def repeat_table(results: Results) -> str:
     """SQNR of trainings that differ in their seed alone, their mean and standard deviation."""
     seeds = [f"SQNR (dB), seed {results.journal.settings.seed + seed}" for seed in plan.SEEDS]
     rows = []
-    for widths, method in product(plan.SHOWN_WIDTHS, plan.REPEATED):
-        repeats = [v for v in plan.repeated_variants() if (v.method, v.widths) == (method, widths)]
+    for repeats in plan.repeated_variants():
+        first = repeats[0]
+        name = DOUBLE_CHANNEL if first in plan.double_channel_variants() else first.method
         found = [results.figures(variant) for variant in repeats]
         values = [figures["sqnr_db"].value for figures in found if figures]
         spread = MISSING if len(values) < 2 else f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}"
         cells = [cell(figures and figures["sqnr_db"], "sqnr_db") for figures in found]
-        rows.append([method, width_text(widths), *cells, spread])
+        rows.append([name, width_text(first.widths), *cells, spread])
     return markdown(["Method", "Widths", *seeds, "mean ± standard deviation"], rows, text_columns=2)
 
 

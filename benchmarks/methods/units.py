@@ -298,7 +298,8 @@ def all_units(journal: Journal, *, images: int, ablation_images: int) -> list[Un
     units += STUDIES
     units += [judge_unit(journal, variant, images) for variant in plan.tfmq_variants()]
     units += [judge_unit(journal, variant, ablation_images) for variant in plan.traded_variants()]
-    units += [judge_unit(journal, variant, images) for variant in plan.repeated_variants() if variant.seed]
+    again = zip(*(repeats[1:] for repeats in plan.repeated_variants()), strict=True)
+    units += [judge_unit(journal, variant, images) for of_seed in again for variant in of_seed]
     return units
 
 
