@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any, NamedTuple
 
-_NONE: Mapping[str, Any] = MappingProxyType({})
+_EMPTY: Mapping[str, Any] = {}
 
 
 class TensorUse(NamedTuple):
@@ -146,11 +145,11 @@ class LayerRecord(NamedTuple):
     weights: TensorUse | None = None
     matrix: MatrixWork | None = None
     hadamard: tuple[HadamardWork, ...] = ()
-    vector: Mapping[str, int] = _NONE
+    vector: Mapping[str, int] = _EMPTY
     table_bytes: float = 0.0
     table_bytes_all_steps: float = 0.0
     realisation: str | None = None
-    variants: Mapping[str, Variant] = _NONE
+    variants: Mapping[str, Variant] = _EMPTY
     parity: ParityTerm | None = None
 
     @property

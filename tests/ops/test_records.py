@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 
 import pytest
@@ -54,6 +55,12 @@ def test_plain() -> None:
     assert conv.table_bytes == (2 + 1 + 4) * OUTPUTS
     assert conv.table_bytes_all_steps == (10 * 3 + 4) * OUTPUTS
     assert (operand.table_bytes, operand.table_bytes_all_steps) == (3, 30)
+
+
+def test_records_go_to_other_processes() -> None:
+    both = records(Recipe(hadamard=Hadamard(**CHANNEL)))
+    assert both[1].variants
+    assert pickle.loads(pickle.dumps(both)) == both
 
 
 def test_weight_scales_per_timestep_need_a_factor_per_step() -> None:
