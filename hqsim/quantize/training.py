@@ -16,7 +16,9 @@ class Distillation(BaseModel):
 
     ``lora_rate`` counts in a layer's mean weight scale; the other two rates are absolute, in the orthonormal
     domain (``ŝ / sqrt(n)`` under a transform). All three fall linearly to zero. HQ-DM states no
-    hyper-parameters: these are EfficientDM's, 160 trajectories of 100 DDIM steps with two images each.
+    hyper-parameters: these are EfficientDM's, 160 trajectories of 100 DDIM steps with two images each. They
+    do not know the width: a short run at 8 bits needs a higher ``lora_rate`` and a lower
+    ``activation_scale_rate``, as docs/METHODS.md has them.
 
     ``trajectory_steps`` null trains on the very steps that will be sampled; a number must contain them (100
     holds every step of 20: each fifth table entry is kept). A shorter run is :meth:`resized`.
