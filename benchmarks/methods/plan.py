@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache, cached_property
 from itertools import product
+from typing import Any
 
 from hqsim.quantize import Recipe, load_recipe
 from hqsim.quantize.recipe import Hadamard
@@ -47,14 +49,15 @@ class Transform:
 class Variant:
     """One quantized model: a recipe, another transform in it, trained or calibrated only.
 
-    ``seed`` counts from the settings' own: another one has other calibration images, low-rank starts and
-    training samples.
+    ``loss`` is what a distillation minimises. ``seed`` counts from the settings' own: another one has other
+    calibration images, low-rank starts and training samples.
     """
 
     method: str
     widths: str
     trained: bool
     transform: Transform | None = None
+    loss: str = "noise"
     seed: int = 0
 
     @property
@@ -63,13 +66,16 @@ class Variant:
         changed = self.transform
         extra = f"-order{changed.order}-{changed.axis}{'-signs' * changed.signs}" if changed else ""
         started = "-untrained" if self.method in TRAINED and not self.trained else ""
+        weighed = f"-{self.loss}-loss" if self.loss != "noise" else ""
         repeated = f"-seed{self.seed}" if self.seed else ""
-        return f"{self.method}{extra}-{self.widths}{started}{repeated}"
+        return f"{self.method}{extra}-{self.widths}{started}{weighed}{repeated}"
 
     @cached_property
     def recipe(self) -> Recipe:
         """The recipe."""
         recipe = load_recipe(f"{self.method}-{self.widths}")
+        if self.loss != "noise":
+            recipe = with_training(recipe, {"loss": self.loss})
         if self.transform is None:
             return recipe
         hadamard = Hadamard(
@@ -158,6 +164,20 @@ def double_channel_variants() -> tuple[Variant, ...]:
 
 
 @cache
+def sample_loss_variants() -> tuple[tuple[Variant, Variant], ...]:
+    """The trained methods under the published loss and under that of the next sample."""
+    ours, double = ("efficientdm", "hqdm-channel"), double_channel_variants()
+    return tuple(
+        (variant, replace(variant, loss="sample"))
+        for variant in (
+            *(Variant(method, widths, True) for widths, method in product(SHOWN_WIDTHS, ours)),
+            *double,
+            *(Variant(method, widths, True) for widths, method in product(SHOWN_WIDTHS, ("hqdm", "double"))),
+        )
+    )
+
+
+@cache
 def repeated_variants() -> tuple[tuple[Variant, ...], ...]:
     """What our own aim compares, each from all seeds: how far apart trainings of one recipe end."""
     methods = (Variant(method, widths, True) for widths, method in product(SHOWN_WIDTHS, REPEATED))
@@ -171,3 +191,19 @@ def repeated_variants() -> tuple[tuple[Variant, ...], ...]:
 def tfmq_variants() -> tuple[Variant, ...]:
     """TFMQ-DM, to stand beside plain PTQ."""
     return tuple(Variant("tfmq", widths, True) for widths in TFMQ_WIDTHS)
+
+
+def with_training(
+    recipe: Recipe, changes: Mapping[str, Any], factors: Mapping[str, float] | None = None
+) -> Recipe:
+    """Return a recipe that distils with other hyper-parameters, checked like a file; others as they are.
+
+    ``factors`` multiply the rates that result. What the recipe leaves open stays open: a shorter run decides
+    it (``Distillation.resized``).
+    """
+    if not (changes or factors) or recipe.training is None or recipe.training.kind != "distill":
+        return recipe
+    training = {**recipe.training.model_dump(exclude_unset=True), **changes}
+    for rate, factor in (factors or {}).items():
+        training[rate] = training.get(rate, getattr(recipe.training, rate)) * factor
+    return Recipe.model_validate({**recipe.model_dump(), "training": training})

@@ -84,6 +84,7 @@ class Results:
                 *plan.double_channel_variants(),
                 *plan.start_variants(),
                 *plan.tfmq_variants(),
+                *(weighed for _, weighed in plan.sample_loss_variants()),
                 *chain.from_iterable(plan.repeated_variants()),
             )
         ]

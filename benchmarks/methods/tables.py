@@ -205,13 +205,43 @@ def repeat_table(results: Results) -> str:
     rows = []
     for repeats in plan.repeated_variants():
         first = repeats[0]
-        name = DOUBLE_CHANNEL if first in plan.double_channel_variants() else first.method
         found = [results.figures(variant) for variant in repeats]
         values = [figures["sqnr_db"].value for figures in found if figures]
         spread = MISSING if len(values) < 2 else f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}"
         cells = [cell(figures and figures["sqnr_db"], "sqnr_db") for figures in found]
-        rows.append([name, width_text(first.widths), *cells, spread])
+        rows.append([method_name(first), width_text(first.widths), *cells, spread])
     return markdown(["Method", "Widths", *seeds, "mean ± standard deviation"], rows, text_columns=2)
+
+
+def loss_table(results: Results) -> str:
+    """The published loss and that of the next sample, and the latter's rows beside EfficientDM's."""
+    header = [
+        "Method", "Widths", "SQNR, loss of the noise (dB)", "SQNR, loss of the sample (dB)",
+        "gain, paired (dB)", "beside efficientdm with it too (dB)", "Fréchet, noise", "Fréchet, sample",
+    ]  # fmt: skip
+    rows = []
+    for noise, sample in sorted(plan.sample_loss_variants(), key=lambda pair: pair[0].widths, reverse=True):
+        ours, theirs = results.figures(noise) or {}, results.figures(sample) or {}
+        rival = Variant("efficientdm", noise.widths, True, loss="sample")
+        rows.append(
+            [
+                method_name(noise),
+                width_text(noise.widths),
+                cell(ours.get("sqnr_db"), "sqnr_db"),
+                cell(theirs.get("sqnr_db"), "sqnr_db"),
+                difference(results, sample, noise, "sqnr_db"),
+                MISSING if sample == rival else difference(results, sample, rival, "sqnr_db"),
+                cell(ours.get("frechet"), "frechet"),
+                cell(theirs.get("frechet"), "frechet"),
+            ]
+        )
+    return markdown(header, rows, text_columns=2)
+
+
+def method_name(variant: Variant) -> str:
+    """What a row of a table of trainings is called."""
+    both = {each.transform for each in plan.double_channel_variants()}
+    return DOUBLE_CHANNEL if variant.method == "double" and variant.transform in both else variant.method
 
 
 def tfmq_table(results: Results) -> str:

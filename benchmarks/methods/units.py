@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache, lru_cache
 from importlib import import_module
@@ -15,10 +14,9 @@ import numpy as np
 
 from benchmarks.methods import plan
 from benchmarks.methods.journal import Journal, Unit
-from benchmarks.methods.plan import Variant
+from benchmarks.methods.plan import Variant, with_training
 from hqsim.errors import UnsupportedError
 from hqsim.io import read_tensors, write_tensors, write_text_atomic
-from hqsim.quantize import Recipe
 
 FLOAT = "float"
 SHOWN_IMAGES = 10
@@ -252,22 +250,6 @@ def keep_training(model: Path, out: Path) -> None:
         write_text_atomic(out / DISTANCES, json.dumps(training["noise_sqnr_db"], indent=1) + "\n")
 
 
-def with_training(
-    recipe: Recipe, changes: Mapping[str, Any], factors: Mapping[str, float] | None = None
-) -> Recipe:
-    """Return a recipe that distils with other hyper-parameters, checked like a file; others as they are.
-
-    ``factors`` multiply the rates that result. What the recipe leaves open stays open: a shorter run decides
-    it (``Distillation.resized``).
-    """
-    if not (changes or factors) or recipe.training is None or recipe.training.kind != "distill":
-        return recipe
-    training = {**recipe.training.model_dump(exclude_unset=True), **changes}
-    for rate, factor in (factors or {}).items():
-        training[rate] = training.get(rate, getattr(recipe.training, rate)) * factor
-    return Recipe.model_validate({**recipe.model_dump(), "training": training})
-
-
 def judge_unit(journal: Journal, variant: Variant | None, images: int) -> JudgeUnit:
     """Return the unit that judges so many images."""
     return JudgeUnit(variant, images, -(-images // journal.settings.batch))
@@ -298,6 +280,7 @@ def all_units(journal: Journal, *, images: int, ablation_images: int) -> list[Un
     units += STUDIES
     units += [judge_unit(journal, variant, images) for variant in plan.tfmq_variants()]
     units += [judge_unit(journal, variant, ablation_images) for variant in plan.traded_variants()]
+    units += [judge_unit(journal, weighed, images) for _, weighed in plan.sample_loss_variants()]
     again = zip(*(repeats[1:] for repeats in plan.repeated_variants()), strict=True)
     units += [judge_unit(journal, variant, images) for of_seed in again for variant in of_seed]
     return units

@@ -20,6 +20,10 @@ class Distillation(BaseModel):
     do not know the width: a short run at 8 bits needs a higher ``lora_rate`` and a lower
     ``activation_scale_rate``, as docs/METHODS.md has them.
 
+    ``loss`` is the squared error of the predicted noise, as published, or of the next ``sample``: then the
+    error of a step counts as much as the DDIM step takes of its noise. The noise of the last step is hardly
+    used and has by far the largest error, so it decides the published loss.
+
     ``trajectory_steps`` null trains on the very steps that will be sampled; a number must contain them (100
     holds every step of 20: each fifth table entry is kept). A shorter run is :meth:`resized`.
     """
@@ -30,6 +34,7 @@ class Distillation(BaseModel):
     updates: Count = 16_000
     trajectory_steps: Count | None = 100
     batch: Count = 2
+    loss: Literal["noise", "sample"] = "noise"
     lora_rank: Count = 32
     lora_rate: Rate = 1 / 2500
     weight_scale_rate: Rate = 1e-6

@@ -1,7 +1,7 @@
 """Data-free distillation: the student follows the teacher's guided noise along the teacher's trajectories.
 
-The loss is the mean squared error of the guided noise; AdamW with three learning rates that fall linearly to
-zero: low-rank factors (per layer, in its mean weight scale), weight scales, operand scales and zero-points.
+The loss is the mean squared error of the guided noise, all steps alike or as much as each of them matters to
+the next sample; AdamW with three learning rates that fall linearly to zero: low-rank factors (per layer, in its mean weight scale), weight scales, operand scales and zero-points.
 Ratios of weight scales per timestep have the rate of the weight scales over their mean, which makes it
 relative, times the steps of a trajectory, one of which alone updates an entry: a ratio can go as far as a
 static scale.
@@ -30,7 +30,7 @@ from hqsim.train.checkpoint import Checkpoint
 from hqsim.train.lora import LowRank, generator_of
 from hqsim.train.run import Run
 from hqsim.train.student import Student, visits
-from hqsim.train.teacher import EVALUATION_STREAM, Lesson, Trajectories, distance_db, guided
+from hqsim.train.teacher import EVALUATION_STREAM, Lesson, Trajectories, distance_db, guided, step_weights
 
 COLUMNS = ("update", "loss", "sqnr_db")
 EVALUATION_IMAGES = 4
@@ -67,6 +67,7 @@ class _Distillation:
         self.student = self._student()
         self.optimizer = torch.optim.AdamW(self._groups(), fused=True)
         self.lessons = self._trajectories(self.trajectory_steps, options.batch)
+        self.weights = step_weights(self.lessons.steps, options.loss)
         self.curve = np.zeros((-(-options.updates // self.trajectory_steps), len(COLUMNS)))
 
     def result(self) -> QuantizedModel:
@@ -180,19 +181,19 @@ class _Distillation:
         lesson = self.lessons.lesson(update)
         network = lambda inputs, entry: _last(self.student.walk(inputs, entry))  # noqa: E731
         noise = guided(network, lesson.inputs, lesson.entry, self.lessons.guidance)
-        loss = mse_loss(noise, lesson.noise)
-        if not torch.isfinite(loss):
+        error = mse_loss(noise, lesson.noise)
+        if not torch.isfinite(error):
             raise NumericsError(self._not_finite(update, lesson))
         self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
+        (error * self.weights[lesson.entry]).backward()
         self.optimizer.step()
         self.student.keep_scales_positive()
-        self._note(update, float(loss.detach()), float(lesson.noise.square().mean()))
+        self._note(update, float(error.detach()), float(lesson.noise.square().mean()))
 
-    def _note(self, update: int, loss: float, power: float) -> None:
-        """Add to the curve: per trajectory the last update, sums of the loss and of the power."""
+    def _note(self, update: int, error: float, power: float) -> None:
+        """Add to the curve: per trajectory the last update, sums of the noise's error and of its power."""
         row = self.curve[update // self.trajectory_steps]
-        row[:] = update + 1, row[1] + loss, row[2] + power
+        row[:] = update + 1, row[1] + error, row[2] + power
 
     def _not_finite(self, update: int, lesson: Lesson) -> str:
         """Find the first layer that is not finite."""

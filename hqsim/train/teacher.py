@@ -6,7 +6,7 @@ et al., 2024; HQ-DM). One step of a trajectory is one update of the student.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from hqsim.models import Model
 from hqsim.numerics import Format
-from hqsim.ops.ddim import guide_real, noise_codes, step_real
+from hqsim.ops.ddim import DdimStep, guide_real, noise_codes, step_real
 from hqsim.quantize.calibrate import model_inputs
 from hqsim.quantize.lower import SAMPLE_BITS, SAMPLE_SCALE
 from hqsim.train.predictions import Predictions
@@ -128,6 +128,17 @@ class Trajectories:
             classes, size=self.batch
         )
         return torch.from_numpy(labels).to(self.device)
+
+
+def step_weights(steps: Sequence[DdimStep], loss: str) -> list[float]:
+    """Return what the squared error of the noise counts at every step of a trajectory, 1 in the mean.
+
+    For the loss of the next ``sample`` it is the square of the noise's factor in it, clipping aside.
+    """
+    if loss == "noise":
+        return [1.0] * len(steps)
+    squares = np.array([step.direct[1] ** 2 for step in steps])
+    return [float(weight) for weight in squares / squares.mean()]
 
 
 @torch.no_grad()

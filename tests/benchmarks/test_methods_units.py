@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from benchmarks.methods import units
+from benchmarks.methods import plan, units
 from benchmarks.methods.journal import Journal, Settings, run_units, select
 from benchmarks.methods.plan import Variant
 from benchmarks.methods.results import Results
@@ -82,17 +82,17 @@ def test_training_gets_the_budget_and_a_folder_for_its_state(journal, monkeypatc
 
 
 def test_hyper_parameters_are_changed_where_a_recipe_distils():
-    changed = units.with_training(Variant("hqdm", "w4a4", True).recipe, {"trajectory_steps": None})
+    changed = plan.with_training(Variant("hqdm", "w4a4", True).recipe, {"trajectory_steps": None})
     assert changed.training.trajectory_steps is None
     assert changed.hadamard == Variant("hqdm", "w4a4", True).recipe.hadamard
-    faster = units.with_training(Variant("hqdm", "w4a4", True).recipe, {"lora_rate": 0.0016}).training
+    faster = plan.with_training(Variant("hqdm", "w4a4", True).recipe, {"lora_rate": 0.0016}).training
     assert faster.resized(2000, 20).trajectory_steps is None, "a shorter run decides the trajectory"
-    fixed = units.with_training(Variant("hqdm", "w4a4", True).recipe, {"trajectory_steps": 100}).training
+    fixed = plan.with_training(Variant("hqdm", "w4a4", True).recipe, {"trajectory_steps": 100}).training
     assert fixed.resized(2000, 20).trajectory_steps == 100
     plain = PTQ.recipe
-    assert units.with_training(plain, {"trajectory_steps": None}) is plain
+    assert plan.with_training(plain, {"trajectory_steps": None}) is plain
     with pytest.raises(ValueError, match="no_such_rate"):
-        units.with_training(Variant("hqdm", "w4a4", True).recipe, {"no_such_rate": 1.0})
+        plan.with_training(Variant("hqdm", "w4a4", True).recipe, {"no_such_rate": 1.0})
 
 
 def test_rates_above_four_bits_count_in_steps_of_four_bits(journal, monkeypatch, tiny_qmodel):

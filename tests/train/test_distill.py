@@ -5,13 +5,16 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 
 import hqsim
 from hqsim.analysis.estimate import records_of
 from hqsim.errors import InputError, NumericsError, UnsupportedError
+from hqsim.ops.ddim import step_real
 from hqsim.quantize import load_quantized, load_recipe
 from hqsim.train import distill, train
 from hqsim.train.student import visits
+from hqsim.train.teacher import step_weights
 
 SMALL = {"steps": 2, "images": 1, "guidance": 1.5}
 
@@ -128,6 +131,23 @@ def test_a_state_of_another_schedule_is_refused(tiny_model, tmp_path):
     other = replace(tiny_model, schedule=replace(tiny_model.schedule, final_alpha=0.9))
     with pytest.raises(InputError, match=r"state\.safetensors: schedule: the state is of a training with"):
         train(other, _recipe(), updates=1, checkpoint=tmp_path / "state", **SMALL)
+
+
+def test_the_loss_of_the_sample_counts_what_a_step_makes_of_the_noise(tiny_model):
+    """Against the step itself, which is linear where nothing is clipped."""
+    steps = [replace(step, clip=None) for step in tiny_model.schedule.steps(4)]
+    x, noise, error = torch.randn(3, 64, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    moved = [float((step_real(x, noise + error, s) - step_real(x, noise, s)).square().sum()) for s in steps]
+    weights = step_weights(steps, "sample")
+    assert weights == pytest.approx([4 * each / sum(moved) for each in moved])
+    assert step_weights(steps, "noise") == [1.0] * 4
+
+
+def test_the_loss_decides_what_is_learned(tiny_model, trained, tmp_path):
+    other = train(tiny_model, _recipe(loss="sample"), updates=6, **SMALL)
+    assert other.recipe.training.loss == "sample"
+    weights = [_bytes(qmodel, tmp_path / name)[0] for qmodel, name in ((other, "a"), (trained, "b"))]
+    assert weights[0] != weights[1]
 
 
 def test_a_finer_trajectory_keeps_every_second_entry(tiny_model):
