@@ -255,9 +255,11 @@ def judge_unit(journal: Journal, variant: Variant | None, images: int) -> JudgeU
     return JudgeUnit(variant, images, -(-images // journal.settings.batch))
 
 
+STEP_ERRORS = (("model", plan.MODEL), ("recipe", f"efficientdm-{plan.ABLATION_WIDTH}"))
 TEMPORAL = TemporalUnit(plan.TFMQ_WIDTHS[0])
 STUDIES: tuple[StudyUnit | TemporalUnit, ...] = (
     StudyUnit("spreading", "hqsim.analysis.spreading", "spreading", (("model", plan.MODEL),)),
+    StudyUnit("step-errors", "hqsim.analysis.step_errors", "shipped_step_errors", STEP_ERRORS),
     StudyUnit("dit-calibration", "hqsim.analysis.dit_tables", "calibration_table"),
     StudyUnit("dit-weights", "hqsim.analysis.dit_tables", "weight_table"),
     TEMPORAL,

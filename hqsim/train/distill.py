@@ -1,10 +1,10 @@
 """Data-free distillation: the student follows the teacher's guided noise along the teacher's trajectories.
 
 The loss is the mean squared error of the guided noise, all steps alike or as much as each of them matters to
-the next sample; AdamW with three learning rates that fall linearly to zero: low-rank factors (per layer, in its mean weight scale), weight scales, operand scales and zero-points.
-Ratios of weight scales per timestep have the rate of the weight scales over their mean, which makes it
-relative, times the steps of a trajectory, one of which alone updates an entry: a ratio can go as far as a
-static scale.
+the next sample; AdamW with three learning rates that fall linearly to zero: low-rank factors (per layer, in
+its mean weight scale), weight scales, operand scales and zero-points. Ratios of weight scales per timestep
+have the rate of the weight scales over their mean, which makes it relative, times the steps of a trajectory,
+one of which alone updates an entry: a ratio can go as far as a static scale.
 """
 
 from __future__ import annotations
