@@ -17,8 +17,7 @@ class Distillation(BaseModel):
     ``lora_rate`` counts in a layer's mean weight scale; the other two rates are absolute, in the orthonormal
     domain (``ŝ / sqrt(n)`` under a transform). All three fall linearly to zero. HQ-DM states no
     hyper-parameters: these are EfficientDM's, 160 trajectories of 100 DDIM steps with two images each. They
-    do not know the width: a short run at 8 bits needs a higher ``lora_rate`` and a lower
-    ``activation_scale_rate``, as docs/METHODS.md has them.
+    do not know the width: a short run at 8-bit weights needs a higher ``lora_rate`` (docs/METHODS.md).
 
     ``loss`` is the squared error of the predicted noise, as published, or of the next ``sample``: then the
     error of a step counts as much as the DDIM step takes of its noise. The noise of the last step is hardly
