@@ -21,7 +21,8 @@ class Distillation(BaseModel):
 
     ``loss`` is the squared error of the predicted noise, as published, or of the next ``sample``: then the
     error of a step counts as much as the DDIM step takes of its noise. The noise of the last step is hardly
-    used and has by far the largest error, so it decides the published loss.
+    used and has by far the largest error, so it decides the published loss. The curve tells the error of the
+    noise under both.
 
     ``trajectory_steps`` null trains on the very steps that will be sampled; a number must contain them (100
     holds every step of 20: each fifth table entry is kept). A shorter run is :meth:`resized`.
