@@ -50,6 +50,7 @@ def write_page(results: Results, docs: Path) -> Path:
         versions=_versions(),
         figures={name: f"{FIGURES}/{file}" for name, file in figures.items()},
         csv=TABLE,
+        overview=tables.overview_table(results),
         methods=tables.method_tables(results, published),
         starts=tables.start_table(results),
         exports=tables.export_table(results),

@@ -53,6 +53,15 @@ def difference(results: Results, ours: Variant, theirs: Variant, metric: str) ->
     return NOT_RUN if verdict == NOT_RUN else f"{text}, {verdict}"
 
 
+def overview_table(results: Results) -> str:
+    """SQNR of every method at every width; the intervals stand in the tables of the widths."""
+    rows = []
+    for method in plan.METHODS:
+        found = [results.figures(Variant(method, width, method in plan.TRAINED)) for width in plan.WIDTHS]
+        rows.append([method, *(f"{each['sqnr_db'].value:.2f}" if each else NOT_RUN for each in found)])
+    return markdown([title("sqnr_db"), *(width_text(width) for width in plan.WIDTHS)], rows)
+
+
 def method_tables(results: Results, published: Published) -> str:
     """One table per width: measured figures, then the published ones in columns of their own."""
     header = [
