@@ -47,7 +47,8 @@ def _plant(results, variant, value, images=1000, noise=0.1):
 def test_a_page_of_nothing_says_not_run_everywhere(results, tmp_path):
     page = write_page(results, tmp_path).read_text()
     table = page[page.index("## The table") : page.index("## Claims")]
-    measured = len(plan.WIDTHS) * (len(plan.METHODS) * len(METRICS) + len(METRICS) - 2)
+    overview = len(plan.WIDTHS) * len(plan.METHODS)
+    measured = overview + len(plan.WIDTHS) * (len(plan.METHODS) * len(METRICS) + len(METRICS) - 2)
     assert table.count("not run") == measured
     assert "| hqdm | not run |" in table
     assert "Of 33 lines: not run: 33." in page
@@ -57,8 +58,9 @@ def test_a_page_of_nothing_says_not_run_everywhere(results, tmp_path):
 def test_published_figures_have_columns_of_their_own(results, tmp_path):
     _plant(results, Variant("hqdm", "w4a4", True), 7.0)
     page = write_page(results, tmp_path).read_text()
-    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| hqdm | 7.00")]
+    rows = [line.split(" | ") for line in page.splitlines() if line.startswith("| hqdm | 7.00 (")]
     assert len(rows) == 1
+    assert "| hqdm | 7.00 | not run |" in page, "in the table of all widths"
     header = next(line.split(" | ") for line in page.splitlines() if line.startswith("| Method | SQNR"))
     cells = dict(zip(header, rows[0], strict=True))
     assert cells["published, ImageNet LDM-4: IS"] == "248.30"
