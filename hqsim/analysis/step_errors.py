@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from hqsim.graph.walk import result_of
+
 if TYPE_CHECKING:
     import pandas as pd
 
-    from hqsim.graph.walk import Visit
     from hqsim.quantize import QuantizedModel
     from hqsim.simulate.sampler import SamplingSettings
 
@@ -99,16 +100,9 @@ def _noises(qmodel: QuantizedModel, settings: SamplingSettings) -> Iterator[tupl
     x, _ = start_run(qmodel, real, settings), start_run(qmodel, integer, settings)
     sample, output = qmodel.formats["sample"], qmodel.formats[qmodel.graph.output]
     for index, context in enumerate(step_contexts(qmodel, settings)):
-        noise = _last(real.predict(x, context))
-        codes = _last(integer.predict(sample.encode(real.latent(x)), context))
+        noise = result_of(real.predict(x, context))
+        codes = result_of(integer.predict(sample.encode(real.latent(x)), context))
         if context.doubled:
             noise, codes = real.guide(noise), integer.guide(codes)
         yield noise.double().numpy(), codes * output.scale
         x = real.advance(x, noise, index)
-
-
-def _last(visits: Iterator[Visit[Any]]) -> Any:
-    value: Any = None
-    for visit in visits:
-        value = visit.value
-    return value

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Generic, NamedTuple, TypeVar
 
 from hqsim.graph.graph import Graph, Node
@@ -34,3 +34,10 @@ def walk(
         yield Visit(node, inputs, value)
         for name in unused:
             values.pop(name, None)
+
+
+def result_of(visits: Iterable[Visit[T]]) -> T:
+    """Walk to the end and return the last value: the graph's result."""
+    for visit in visits:
+        last = visit
+    return last.value

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from hqsim.errors import InputError
+from hqsim.graph.walk import result_of
 from hqsim.io import new_folder, write_manifest, write_tensors
 from hqsim.ops.ddim import noise_codes
 from hqsim.quantize import QuantizedModel
@@ -159,10 +160,7 @@ def sample(
     """Run the sampler and return the executor's final sample."""
     x = start_run(qmodel, executor, settings)
     for step, context in enumerate(step_contexts(qmodel, settings)):
-        noise: Any = None
-        for visit in executor.predict(x, context):
-            noise = visit.value
-        x = finish_step(executor, x, noise, settings, step)
+        x = finish_step(executor, x, result_of(executor.predict(x, context)), settings, step)
     return x
 
 

@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn.functional import mse_loss
 
 from hqsim.errors import InputError, NumericsError
+from hqsim.graph.walk import result_of
 from hqsim.quantize import QuantizedModel
 from hqsim.quantize.api import assemble, quantize_weights
 from hqsim.quantize.calibrate import calibrate, one_thread
@@ -80,7 +81,9 @@ class _Distillation:
         parameters = qmodel.with_tables(self.run.model.parameters)
         fake = TorchModel(qmodel.graph, parameters, formats=qmodel.formats, weights=qmodel.weights)
         examples = self._trajectories(self.run.settings.steps, EVALUATION_IMAGES, EVALUATION_STREAM, "cpu")
-        distances["exported"] = distance_db(examples, lambda inputs, entry: _last(fake.walk(inputs, entry)))
+        distances["exported"] = distance_db(
+            examples, lambda inputs, entry: result_of(fake.walk(inputs, entry))
+        )
         assert qmodel.training is not None
         settings = {**qmodel.training.settings, "noise_sqnr_db": distances}
         return replace(qmodel, training=replace(qmodel.training, settings=settings))
@@ -144,7 +147,7 @@ class _Distillation:
         parameters = {name: value.to(place) for name, value in self.student.frozen.items()}
         return Trajectories(
             self.run.model,
-            lambda inputs, _: _last(visits(self.lowered, inputs, parameters)),
+            lambda inputs, _: result_of(visits(self.lowered, inputs, parameters)),
             steps=steps,
             batch=batch,
             guidance=self.run.settings.guidance,
@@ -155,7 +158,7 @@ class _Distillation:
         )
 
     def _at_sampling_steps(self, inputs: Mapping[str, Tensor], entry: int) -> Tensor:
-        return _last(self.student.walk(inputs, self.entries[entry]))
+        return result_of(self.student.walk(inputs, self.entries[entry]))
 
     def _train(self) -> None:
         checkpoint = self._checkpoint()
@@ -179,7 +182,7 @@ class _Distillation:
         for group in self.optimizer.param_groups:
             group["lr"] = group["rate"] * (1 - update / self.options.updates)
         lesson = self.lessons.lesson(update)
-        network = lambda inputs, entry: _last(self.student.walk(inputs, entry))  # noqa: E731
+        network = lambda inputs, entry: result_of(self.student.walk(inputs, entry))  # noqa: E731
         noise = guided(network, lesson.inputs, lesson.entry, self.lessons.guidance)
         error = mse_loss(noise, lesson.noise)
         if not torch.isfinite(error):
@@ -245,11 +248,3 @@ class _Distillation:
         found[:, 1] /= counts
         found[:, 2] = 10 * np.log10(self.curve[:, 2] / np.maximum(self.curve[:, 1], 1e-300))
         return found
-
-
-def _last(walked) -> Tensor:
-    """The value of the last visit: the predicted noise."""
-    value: Tensor
-    for visit in walked:
-        value = visit.value
-    return value
