@@ -59,6 +59,7 @@ def write_page(results: Results, docs: Path) -> Path:
         aims=tables.claims_table(aims),
         ablation=tables.ablation_table(results),
         doubles=tables.single_double_table(results),
+        rivals=tables.double_rivals_table(results),
         losses=tables.loss_table(results),
         repeats=tables.repeat_table(results),
         tfmq=tables.tfmq_table(results),

@@ -28,7 +28,7 @@ TRAINING = {"lora_rate": 0.0016}
 """What `digits` is distilled with instead of the recipes' own: four times EfficientDM's low-rank rate."""
 
 RATED_BITS = 4
-"""The widest that EfficientDM's rates are good for."""
+"""The widest weights that EfficientDM's low-rank rate is good for."""
 
 
 @dataclass(frozen=True)
@@ -87,27 +87,20 @@ class Variant:
         return recipe.model_copy(update={"name": self.name, "hadamard": hadamard})
 
     @cached_property
-    def rate_factors(self) -> dict[str, float]:
-        """What rates of a distillation are multiplied with: above 4 bits they count in steps of 4 bits.
+    def lora_factor(self) -> float:
+        """What the low-rank rate of a distillation is multiplied with: above 4 bits it counts in such steps.
 
-        EfficientDM's do not know the width: the low-rank rate is in weight scales, which halve with every
-        bit, and the rate of operand scales is absolute, while the scales halve.
+        EfficientDM's does not know the width: it is in weight scales, which halve with every bit.
         """
-        if self.method not in TRAINED or not self.trained:
-            return {}
-        recipe = self.recipe
-        factors = {
-            "lora_rate": 2.0 ** max(0, recipe.weights.bits - RATED_BITS),
-            "activation_scale_rate": 2.0 ** -max(0, recipe.activations.bits - RATED_BITS),
-        }
-        return {rate: factor for rate, factor in factors.items() if factor != 1}
+        trained = self.method in TRAINED and self.trained
+        return 2.0 ** max(0, self.recipe.weights.bits - RATED_BITS) if trained else 1.0
 
     @cached_property
     def key(self) -> str:
         """A hash of the recipe and its rates: results of others are not taken for this variant's."""
         text = json.dumps(self.recipe.model_dump(mode="json"), sort_keys=True)
-        if self.rate_factors:
-            text += json.dumps(self.rate_factors, sort_keys=True)
+        if self.lora_factor != 1:
+            text += json.dumps({"lora_rate": self.lora_factor})
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -193,17 +186,15 @@ def tfmq_variants() -> tuple[Variant, ...]:
     return tuple(Variant("tfmq", widths, True) for widths in TFMQ_WIDTHS)
 
 
-def with_training(
-    recipe: Recipe, changes: Mapping[str, Any], factors: Mapping[str, float] | None = None
-) -> Recipe:
+def with_training(recipe: Recipe, changes: Mapping[str, Any], lora_factor: float = 1.0) -> Recipe:
     """Return a recipe that distils with other hyper-parameters, checked like a file; others as they are.
 
-    ``factors`` multiply the rates that result. What the recipe leaves open stays open: a shorter run decides
-    it (``Distillation.resized``).
+    ``lora_factor`` multiplies the low-rank rate that results. What the recipe leaves open stays open: a
+    shorter run decides it (``Distillation.resized``).
     """
-    if not (changes or factors) or recipe.training is None or recipe.training.kind != "distill":
+    if recipe.training is None or recipe.training.kind != "distill":
         return recipe
     training = {**recipe.training.model_dump(exclude_unset=True), **changes}
-    for rate, factor in (factors or {}).items():
-        training[rate] = training.get(rate, getattr(recipe.training, rate)) * factor
+    if lora_factor != 1:
+        training["lora_rate"] = training.get("lora_rate", recipe.training.lora_rate) * lora_factor
     return Recipe.model_validate({**recipe.model_dump(), "training": training})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -205,6 +206,26 @@ def single_double_table(results: Results) -> str:
                     f"{bits.butterfly_adds / 1e6:.2f}",
                 ]
             )
+    return markdown(header, rows, text_columns=2)
+
+
+def double_rivals_table(results: Results) -> str:
+    """The double transform of convolutions beside every method of the table, under both losses."""
+    losses, metrics = ("noise", "sample"), ("sqnr_db", "frechet")
+    header = [
+        "double, convolutions too, beside", "Widths",
+        *(f"{short_name(metric)}, loss of the {loss}" for loss in losses for metric in metrics),
+    ]  # fmt: skip
+    rows = []
+    for both in plan.double_channel_variants():
+        for method in plan.METHODS:
+            rival = Variant(method, both.widths, method in plan.TRAINED)
+            pairs = [
+                (replace(both, loss=loss), replace(rival, loss=loss if rival.trained else "noise"))
+                for loss in losses
+            ]
+            cells = [difference(results, *pair, metric) for pair in pairs for metric in metrics]
+            rows.append([method, width_text(both.widths), *cells])
     return markdown(header, rows, text_columns=2)
 
 

@@ -57,7 +57,7 @@ class ModelUnit:
         if self.variant.trained:
             lessons = journal.folder / "lessons"
             training = {"train": settings.updates, "checkpoint": state, "lessons": lessons}
-            recipe = with_training(recipe, settings.training, self.variant.rate_factors)
+            recipe = with_training(recipe, settings.training, self.variant.lora_factor)
         seed = settings.seed + self.variant.seed
         qmodel = hqsim.quantize(_float_model(), recipe, seed=seed, steps=settings.steps, **training)
         qmodel.save(out / "model")

@@ -95,7 +95,7 @@ def test_hyper_parameters_are_changed_where_a_recipe_distils():
         plan.with_training(Variant("hqdm", "w4a4", True).recipe, {"no_such_rate": 1.0})
 
 
-def test_rates_above_four_bits_count_in_steps_of_four_bits(journal, monkeypatch, tiny_qmodel):
+def test_the_low_rank_rate_counts_in_steps_of_four_bits_above_them(journal, monkeypatch, tiny_qmodel):
     trained = {}
     monkeypatch.setattr(
         "hqsim.quantize", lambda _, recipe, **__: trained.setdefault(recipe.name, recipe) and tiny_qmodel
@@ -103,10 +103,10 @@ def test_rates_above_four_bits_count_in_steps_of_four_bits(journal, monkeypatch,
     variants = [Variant("hqdm", widths, True) for widths in ("w4a4", "w8a4", "w4a8", "w2a4")]
     assert run_units(journal, [units.ModelUnit(variant) for variant in variants]) == {}
     rates = [(r.training.lora_rate * 2500, r.training.activation_scale_rate) for r in trained.values()]
-    assert rates == [(1.0, 5e-4), (16.0, 5e-4), (1.0, 5e-4 / 16), (1.0, 5e-4)]
+    assert rates == [(1.0, 5e-4), (16.0, 5e-4), (1.0, 5e-4), (1.0, 5e-4)]
 
 
-def test_a_width_with_rates_of_its_own_is_not_taken_for_one_without():
-    assert PTQ.rate_factors == Variant("hqdm", "w8a8", False).rate_factors == {}
+def test_a_width_with_a_rate_of_its_own_is_not_taken_for_one_without():
+    assert PTQ.lora_factor == Variant("hqdm", "w8a8", False).lora_factor == 1
     keys = {Variant("hqdm", widths, trained).key for widths in ("w8a8", "w4a4") for trained in (True, False)}
     assert len(keys) == 3, "at 4 bits the rates are the recipe's own"
