@@ -107,12 +107,11 @@ def _aim(results: Results, name: str, ours: Variant) -> Iterator[Claim]:
         f"({', '.join(bits.widest_layers[:3])}{' ...' if len(bits.widest_layers) > 3 else ''})",
         HOLDS if bits.widest_bits <= 8 else FAILS,
     )
-    for method in plan.METHODS[:-1]:
+    for theirs in plan.rivals(ours):
         for metric in ("sqnr_db", "frechet"):
-            theirs = Variant(method, ours.widths, method in plan.TRAINED)
             found, text = pair(results, ours, theirs, metric)
             yield Claim(
-                f"{name} better than {method}, {width}: {short_name(metric)}",
+                f"{name} better than {theirs.method}, {width}: {short_name(metric)}",
                 "our aim",
                 text,
                 NOT_RUN if found == NOT_RUN else verdict_of("better", found),

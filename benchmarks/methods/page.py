@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from benchmarks.methods import tables
+from benchmarks.methods import plan, tables
 from benchmarks.methods.claims import Claim, against_efficientdm, convergence, order_five, own_aim
 from benchmarks.methods.figures import save_figures
 from benchmarks.methods.results import Results
@@ -59,7 +59,9 @@ def write_page(results: Results, docs: Path) -> Path:
         aims=tables.claims_table(aims),
         ablation=tables.ablation_table(results),
         doubles=tables.single_double_table(results),
-        rivals=tables.double_rivals_table(results),
+        double_rivals=tables.rivals_table(results, plan.double_channel_variants()),
+        mixed_rivals=tables.rivals_table(results, plan.mixed_variants()),
+        mixed_bits=results.bits(plan.mixed_variants()[0]),
         losses=tables.loss_table(results),
         repeats=tables.repeat_table(results),
         tfmq=tables.tfmq_table(results),

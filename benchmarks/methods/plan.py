@@ -16,12 +16,15 @@ from hqsim.quantize.recipe import Hadamard
 MODEL = "digits"
 METHODS = ("ptq", "efficientdm", "double", "hqdm", "hqdm-channel")
 TRAINED = METHODS[1:]
+LOSSES = ("noise", "sample")
 WIDTHS = ("w4a4", "w4a3", "w8a8", "w4a8", "w8a4", "w3a4", "w2a4")
 """The widths of the paper's tables, the two that its images and curves show first."""
 SHOWN_WIDTHS = WIDTHS[:2]
 ABLATION_WIDTH = "w4a4"
 ORDERS, AXES = (3, 4, 5, 6), ("width", "channel")
 HIGHEST_FITTING_ORDER = 4
+MIXED = "hqdm-mixed"
+"""hqdm-channel with EfficientDM's codes behind activation functions."""
 REPEATED, SEEDS = ("efficientdm", "hqdm-channel"), (0, 1, 2)
 TFMQ_WIDTHS = ("w4a8", "w8a8")
 TRAINING = {"lora_rate": 0.0016}
@@ -157,14 +160,21 @@ def double_channel_variants() -> tuple[Variant, ...]:
 
 
 @cache
+def mixed_variants() -> tuple[Variant, ...]:
+    """The single Hadamard only where operands reach to both sides, under the published loss."""
+    return tuple(Variant(MIXED, widths, True) for widths in SHOWN_WIDTHS)
+
+
+@cache
 def sample_loss_variants() -> tuple[tuple[Variant, Variant], ...]:
     """The trained methods under the published loss and under that of the next sample."""
-    ours, double = ("efficientdm", "hqdm-channel"), double_channel_variants()
+    ours = ("efficientdm", "hqdm-channel")
     return tuple(
         (variant, replace(variant, loss="sample"))
         for variant in (
             *(Variant(method, widths, True) for widths, method in product(SHOWN_WIDTHS, ours)),
-            *double,
+            *mixed_variants(),
+            *double_channel_variants(),
             *(Variant(method, widths, True) for widths, method in product(SHOWN_WIDTHS, ("hqdm", "double"))),
         )
     )
@@ -178,6 +188,12 @@ def repeated_variants() -> tuple[tuple[Variant, ...], ...]:
         tuple(replace(variant, seed=seed) for seed in SEEDS)
         for variant in (*methods, *double_channel_variants())
     )
+
+
+def rivals(ours: Variant) -> list[Variant]:
+    """What stands in the table at the widths of ``ours``, itself left out; trained methods with its loss."""
+    trained = (Variant(method, ours.widths, True, loss=ours.loss) for method in TRAINED)
+    return [Variant("ptq", ours.widths, False), *(each for each in trained if each != ours)]
 
 
 @cache

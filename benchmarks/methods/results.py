@@ -82,6 +82,7 @@ class Results:
                 *plan.table_variants(),
                 *plan.higher_order_variants(),
                 *plan.double_channel_variants(),
+                *plan.mixed_variants(),
                 *plan.start_variants(),
                 *plan.tfmq_variants(),
                 *(weighed for _, weighed in plan.sample_loss_variants()),

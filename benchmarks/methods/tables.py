@@ -209,23 +209,19 @@ def single_double_table(results: Results) -> str:
     return markdown(header, rows, text_columns=2)
 
 
-def double_rivals_table(results: Results) -> str:
-    """The double transform of convolutions beside every method of the table, under both losses."""
-    losses, metrics = ("noise", "sample"), ("sqnr_db", "frechet")
+def rivals_table(results: Results, ours: Sequence[Variant]) -> str:
+    """Variants beside every method of the table, under both losses."""
+    metrics = ("sqnr_db", "frechet")
     header = [
-        "double, convolutions too, beside", "Widths",
-        *(f"{short_name(metric)}, loss of the {loss}" for loss in losses for metric in metrics),
+        "beside", "Widths",
+        *(f"{short_name(metric)}, loss of the {loss}" for loss in plan.LOSSES for metric in metrics),
     ]  # fmt: skip
     rows = []
-    for both in plan.double_channel_variants():
-        for method in plan.METHODS:
-            rival = Variant(method, both.widths, method in plan.TRAINED)
-            pairs = [
-                (replace(both, loss=loss), replace(rival, loss=loss if rival.trained else "noise"))
-                for loss in losses
-            ]
+    for variant in ours:
+        taught = [replace(variant, loss=loss) for loss in plan.LOSSES]
+        for pairs in zip(*([(each, rival) for rival in plan.rivals(each)] for each in taught), strict=True):
             cells = [difference(results, *pair, metric) for pair in pairs for metric in metrics]
-            rows.append([method, width_text(both.widths), *cells])
+            rows.append([pairs[0][1].method, width_text(variant.widths), *cells])
     return markdown(header, rows, text_columns=2)
 
 

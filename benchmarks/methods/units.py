@@ -275,6 +275,7 @@ def all_units(journal: Journal, *, images: int, ablation_images: int) -> list[Un
         *table[:shown],
         *plan.higher_order_variants(),
         *plan.double_channel_variants(),
+        *plan.mixed_variants(),
         *starts,
         *table[shown:],
     )

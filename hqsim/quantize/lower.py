@@ -18,6 +18,7 @@ from hqsim.graph import Graph, Node, TensorType
 from hqsim.graph.graph import Attribute
 from hqsim.numerics import Format, block_order
 from hqsim.ops import OPERATORS, Multiply
+from hqsim.ops.gate import Gate
 from hqsim.ops.realisation import can_fold, realised
 from hqsim.ops.sums import groups_of
 from hqsim.quantize.recipe import AccumulatorModel, Hadamard, Recipe
@@ -152,6 +153,9 @@ def layer_plans(graph: Graph, recipe: Recipe) -> dict[str, LayerPlan]:
         "@first": [node.name for node in layers if _origin(graph, node.inputs[0]) == "sample"],
         "@last": [node.name for node in layers if node.name == last] or [layers[-1].name],
         "@time": _time_embedding(graph),
+        "@activation": [
+            node.name for node in layers if isinstance(OPERATORS.get(graph[node.inputs[0]].op), Gate)
+        ],
     }
     default = LayerPlan(
         weight_bits=recipe.weights.bits,
@@ -170,8 +174,8 @@ def layer_plans(graph: Graph, recipe: Recipe) -> dict[str, LayerPlan]:
         if not matched:
             raise InputError(
                 f"recipe '{recipe.name}': layers[{position}].match: '{rule.match}' matches no layer; layers "
-                f"are named like '{layers[0].name}', wildcards are * ? [], '@first', '@last' and '@time' are "
-                "allowed"
+                f"are named like '{layers[0].name}', wildcards are * ? [], "
+                f"{', '.join(map(repr, special))} are allowed"
             )
         asked = {field: getattr(rule, field) for field in LayerPlan.__dataclass_fields__}
         given = {field: choice for field, choice in asked.items() if choice is not None}

@@ -254,11 +254,24 @@ def test_a_rule_may_change_the_transform(tiny_model):
     assert lowered["mid_block.resnets.0.conv1"].attributes["hadamard_axis"] == "width"
 
 
+def test_a_rule_for_the_layers_that_read_an_activation(tiny_model):
+    lowered = lower(tiny_model.graph, _with_rules(LayerRule(match="@activation", symmetric=False)))
+    layers = {node.name: lowered[node.inputs[0]].attributes["symmetric"] for node in _weighted(lowered)}
+    after = [name for name, symmetric in layers.items() if not symmetric]
+    wanted = [
+        name
+        for name in layers
+        if name in ("conv_out", "time_embedding.linear_2") or name.endswith(("conv1", "conv2", "time_emb_proj"))
+    ]
+    assert 0 < len(after) < len(layers)
+    assert after == wanted
+
+
 @pytest.mark.parametrize("match", ["middle.*", "conv_inn", "*.qk"])
 def test_a_rule_that_matches_nothing(tiny_model, match):
     message = (
         f"recipe 'custom': layers[1].match: '{match}' matches no layer; layers are named like "
-        "'time_embedding.linear_1', wildcards are * ? [], '@first', '@last' and '@time' are allowed"
+        "'time_embedding.linear_1', wildcards are * ? [], '@first', '@last', '@time', '@activation' are allowed"
     )
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
         lower(tiny_model.graph, _with_rules(LayerRule(match="@first"), LayerRule(match=match)))

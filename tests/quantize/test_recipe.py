@@ -18,7 +18,7 @@ def recipe_file(tmp_path):
     return write
 
 
-METHODS = ["hqdm", "hqdm-channel", "ptq", "ptq-asym", "double"]
+METHODS = ["hqdm", "hqdm-channel", "hqdm-mixed", "ptq", "ptq-asym", "double"]
 
 
 @pytest.mark.parametrize("method", METHODS)
