@@ -103,10 +103,10 @@ class AccumulatorModel(_Strict):
 class LayerRule(_Strict):
     """An exception: layers whose name matches the wildcard, or one of four groups; later ones win.
 
-    ``@first`` and ``@last`` are the layers that read the sample and that end in the result, ``@time`` the time
-    embedding: the layers that read a sinusoid and nothing else, ``@activation`` those that read an activation
-    function (SiLU, GELU). What a rule leaves out stays as it was; ``hadamard`` and ``accumulator`` are
-    replaced as a whole; ``lora: false`` keeps a trainer from the weights.
+    ``@first`` and ``@last`` are the layers that read the sample and that end in the result, ``@time`` is the
+    time embedding: the layers that read a sinusoid and nothing else, ``@activation`` those that read an
+    activation function (SiLU, GELU). What a rule leaves out stays as it was; ``hadamard`` and ``accumulator``
+    are replaced as a whole; ``lora: false`` keeps a trainer from the weights.
     """
 
     match: Annotated[str, Field(min_length=1)]

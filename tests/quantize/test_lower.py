@@ -261,7 +261,8 @@ def test_a_rule_for_the_layers_that_read_an_activation(tiny_model):
     wanted = [
         name
         for name in layers
-        if name in ("conv_out", "time_embedding.linear_2") or name.endswith(("conv1", "conv2", "time_emb_proj"))
+        if name in ("conv_out", "time_embedding.linear_2")
+        or name.endswith(("conv1", "conv2", "time_emb_proj"))
     ]
     assert 0 < len(after) < len(layers)
     assert after == wanted
@@ -271,7 +272,8 @@ def test_a_rule_for_the_layers_that_read_an_activation(tiny_model):
 def test_a_rule_that_matches_nothing(tiny_model, match):
     message = (
         f"recipe 'custom': layers[1].match: '{match}' matches no layer; layers are named like "
-        "'time_embedding.linear_1', wildcards are * ? [], '@first', '@last', '@time', '@activation' are allowed"
+        "'time_embedding.linear_1', wildcards are * ? [], '@first', '@last', '@time', '@activation' are "
+        "allowed"
     )
     with pytest.raises(InputError, match=f"^{re.escape(message)}$"):
         lower(tiny_model.graph, _with_rules(LayerRule(match="@first"), LayerRule(match=match)))

@@ -18,10 +18,10 @@ def recipe_file(tmp_path):
     return write
 
 
-METHODS = ["hqdm", "hqdm-channel", "hqdm-mixed", "ptq", "ptq-asym", "double"]
+METHODS = ["hqdm", "hqdm-channel", "ptq", "ptq-asym", "double"]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*METHODS, "hqdm-mixed"])
 @pytest.mark.parametrize(("weights", "activations"), [(4, 4), (8, 8), (2, 8), (3, 5), (4, 16)])
 def test_method_and_widths_compose(method, weights, activations):
     recipe = load_recipe(f"{method}-w{weights}a{activations}")
@@ -37,6 +37,15 @@ def test_hqdm_is_the_method_of_the_paper():
 def test_hqdm_channel_is_our_own():
     hadamard = load_recipe("hqdm-channel-w4a4").hadamard
     assert (hadamard.kind, hadamard.axis, hadamard.order, hadamard.signs) == ("single", "channel", 3, True)
+
+
+def test_hqdm_mixed_is_hqdm_channel_but_behind_activations():
+    mixed, channel = load_recipe("hqdm-mixed-w4a4"), load_recipe("hqdm-channel-w4a4")
+    own, *others = mixed.layers
+    assert (own.match, own.symmetric, own.hadamard.kind) == ("@activation", False, "none")
+    assert (mixed.hadamard, mixed.activations, tuple(others)) == (
+        channel.hadamard, channel.activations, channel.layers
+    )  # fmt: skip
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -13,6 +13,7 @@ SHORT, FULL = (4, 4), (20, 8)
 """Steps and images."""
 CHANNEL = ["hqdm-channel-w4a4", "hqdm-channel-w8a8"]
 WIDTH = ["hqdm-w4a4", "hqdm-w8a8"]
+MIXED = ["hqdm-mixed-w4a3"]
 
 
 @functools.cache
@@ -32,8 +33,8 @@ def test_every_code_equals_the_exact_executor(recipe):
     _assert_exact(_verified(recipe, "both", SHORT), SHORT)
 
 
-@pytest.mark.parametrize("recipe", WIDTH)
-def test_every_code_equals_the_exact_executor_along_the_width(recipe):
+@pytest.mark.parametrize("recipe", WIDTH + MIXED)
+def test_every_code_of_other_recipes_equals_the_exact_executor(recipe):
     _assert_exact(_verified(recipe, "exact", SHORT), SHORT)
 
 

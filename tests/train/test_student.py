@@ -16,7 +16,7 @@ from hqsim.quantize.torch_model import TorchModel
 from hqsim.train.lora import LowRank, generator_of
 from hqsim.train.student import SMALLEST_SHARE, Student, visits
 
-RECIPES = ["hqdm-w4a4", "hqdm-channel-w4a3", "efficientdm-w4a4", "double-w4a4"]
+RECIPES = ["hqdm-w4a4", "hqdm-channel-w4a3", "hqdm-mixed-w4a3", "efficientdm-w4a4", "double-w4a4"]
 
 
 def _student(model, qmodel, rank=0, entries=1):
