@@ -62,6 +62,7 @@ def write_page(results: Results, docs: Path) -> Path:
         double_rivals=tables.rivals_table(results, plan.double_channel_variants()),
         mixed_rivals=tables.rivals_table(results, plan.mixed_variants()),
         mixed_bits=results.bits(plan.mixed_variants()[0]),
+        channel_bits=results.bits(plan.Variant("hqdm-channel", plan.ABLATION_WIDTH, True)),
         losses=tables.loss_table(results),
         repeats=tables.repeat_table(results),
         tfmq=tables.tfmq_table(results),

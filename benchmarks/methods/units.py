@@ -257,8 +257,11 @@ def judge_unit(journal: Journal, variant: Variant | None, images: int) -> JudgeU
 
 STEP_ERRORS = (("model", plan.MODEL), ("recipe", f"efficientdm-{plan.ABLATION_WIDTH}"))
 TEMPORAL = TemporalUnit(plan.TFMQ_WIDTHS[0])
+COMPARED = tuple(f"{method}-{plan.ABLATION_WIDTH}" for method in ("efficientdm", "hqdm-channel"))
+OPERANDS = (("model", plan.MODEL), ("recipes", COMPARED))
 STUDIES: tuple[StudyUnit | TemporalUnit, ...] = (
     StudyUnit("spreading", "hqsim.analysis.spreading", "spreading", (("model", plan.MODEL),)),
+    StudyUnit("operand-errors", "hqsim.analysis.operand_errors", "operand_errors", OPERANDS),
     StudyUnit("step-errors", "hqsim.analysis.step_errors", "shipped_step_errors", STEP_ERRORS),
     StudyUnit("dit-calibration", "hqsim.analysis.dit_tables", "calibration_table"),
     StudyUnit("dit-weights", "hqsim.analysis.dit_tables", "weight_table"),
