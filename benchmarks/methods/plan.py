@@ -25,6 +25,7 @@ ORDERS, AXES = (3, 4, 5, 6), ("width", "channel")
 HIGHEST_FITTING_ORDER = 4
 MIXED = "hqdm-mixed"
 """hqdm-channel with EfficientDM's codes behind activation functions."""
+DISTILLED = (*TRAINED, MIXED)
 REPEATED, SEEDS = ("efficientdm", "hqdm-channel"), (0, 1, 2)
 TFMQ_WIDTHS = ("w4a8", "w8a8")
 TRAINING = {"lora_rate": 0.0016}
@@ -68,7 +69,7 @@ class Variant:
         """The name of its folders."""
         changed = self.transform
         extra = f"-order{changed.order}-{changed.axis}{'-signs' * changed.signs}" if changed else ""
-        started = "-untrained" if self.method in TRAINED and not self.trained else ""
+        started = "-untrained" if self.method in DISTILLED and not self.trained else ""
         weighed = f"-{self.loss}-loss" if self.loss != "noise" else ""
         repeated = f"-seed{self.seed}" if self.seed else ""
         return f"{self.method}{extra}-{self.widths}{started}{weighed}{repeated}"
@@ -95,7 +96,7 @@ class Variant:
 
         EfficientDM's does not know the width: it is in weight scales, which halve with every bit.
         """
-        trained = self.method in TRAINED and self.trained
+        trained = self.method in DISTILLED and self.trained
         return 2.0 ** max(0, self.recipe.weights.bits - RATED_BITS) if trained else 1.0
 
     @cached_property
@@ -115,8 +116,10 @@ def table_variants() -> tuple[Variant, ...]:
 
 @cache
 def start_variants() -> tuple[Variant, ...]:
-    """The untrained starts of the trained methods."""
-    return tuple(Variant(method, widths, False) for widths, method in product(SHOWN_WIDTHS, TRAINED))
+    """The untrained starts of the trained methods, those of our own recipes last."""
+    table = (Variant(method, widths, True) for widths, method in product(SHOWN_WIDTHS, TRAINED))
+    trained = (*table, *mixed_variants(), *double_channel_variants())
+    return tuple(replace(variant, trained=False) for variant in trained)
 
 
 @cache

@@ -103,9 +103,9 @@ def start_table(results: Results) -> str:
         *(f"{short_name(m)}, {what}" for m in metrics for what in ("start", "gain")),
     ]
     rows = []
-    for start in plan.start_variants():
-        trained = Variant(start.method, start.widths, True)
-        cells = [start.method, width_text(start.widths)]
+    for start in sorted(plan.start_variants(), key=lambda variant: variant.widths, reverse=True):
+        trained = replace(start, trained=True)
+        cells = [method_name(start), width_text(start.widths)]
         for metric in metrics:
             figures = results.figures(start)
             cells.append(cell(figures and figures[metric], metric))
