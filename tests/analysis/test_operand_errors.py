@@ -1,4 +1,4 @@
-"""Operands under the codes of two recipes, against the same by hand."""
+"""Which codes keep operands better, by what the operands come from."""
 
 import numpy as np
 import pytest
