@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from hqsim.analysis.trajectory import follow_float
 from hqsim.errors import InputError
 
 if TYPE_CHECKING:
@@ -81,43 +82,33 @@ def _cases(model: Model | str, recipe: str, *, images: int, **run: Any) -> Itera
     """Every operand of a layer with weights at every step, and how near its codes are."""
     import numpy as np
 
-    from hqsim.analysis.trajectory import follow
     from hqsim.ops import OPERATORS
     from hqsim.ops.quantize import Quantize
     from hqsim.quantize import load_recipe, quantize
-    from hqsim.quantize.calibrate import one_thread
-    from hqsim.simulate.executors import TorchExecutor
-    from hqsim.simulate.sampler import CHUNK, resolve_settings
 
-    if not 1 <= images <= CHUNK:
-        raise InputError(f"images: got {images}, allowed 1 to {CHUNK}")
     qmodel = quantize(model, recipe, steps=run["steps"], seed=run["seed"])
-    settings = resolve_settings(qmodel, labels=None, images=images, **run)
-    graph = qmodel.graph
-    bits = load_recipe(recipe).activations.bits
+    graph, bits = qmodel.graph, load_recipe(recipe).activations.bits
     layers = {
         node.inputs[0]: node.name
         for node in graph
         if node.op in ("conv2d", "linear") and qmodel.formats[node.inputs[0]].bits == bits
     }
-    executor = TorchExecutor(qmodel, fake=False)
-    with one_thread():
-        for moment, visit in follow(qmodel, executor, settings, "operands", lambda *_: None):
-            node = visit.node
-            if node.name not in layers:
-                continue
-            quantizer = OPERATORS[node.op]
-            assert isinstance(quantizer, Quantize)
-            kept = quantizer.fake(node, visit.value, qmodel.formats[node.name], moment.entry)[1]
-            error = float((kept - visit.value).double().square().sum())
-            power = float(visit.value.double().square().sum())
-            yield {
-                "layer": layers[node.name],
-                "step": moment.step,
-                "bits": bits,
-                "source": _source(graph, node.inputs[0]),
-                "sqnr_db": 10 * np.log10(power / error) if error else np.inf,
-            }
+    for moment, visit in follow_float(qmodel, "operands", images=images, **run):
+        node = visit.node
+        if node.name not in layers:
+            continue
+        quantizer = OPERATORS[node.op]
+        assert isinstance(quantizer, Quantize)
+        kept = quantizer.fake(node, visit.value, qmodel.formats[node.name], moment.entry)[1]
+        error = float((kept - visit.value).double().square().sum())
+        power = float(visit.value.double().square().sum())
+        yield {
+            "layer": layers[node.name],
+            "step": moment.step,
+            "bits": bits,
+            "source": _source(graph, node.inputs[0]),
+            "sqnr_db": 10 * np.log10(power / error) if error else np.inf,
+        }
 
 
 def _source(graph: Graph, name: str) -> str:

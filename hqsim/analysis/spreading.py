@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from hqsim.analysis.outliers import CANDIDATES, NONE, fitting, transformed
 from hqsim.analysis.statistics import Statistics
-from hqsim.analysis.trajectory import follow
-from hqsim.errors import InputError
+from hqsim.analysis.trajectory import follow_float
 from hqsim.numerics import Transform
 
 if TYPE_CHECKING:
@@ -79,26 +78,18 @@ def spreading(
 def _cases(model: Model | str, *, images: int, **run: Any) -> Iterator[dict[str, Any]]:
     """Every operand of a convolution at every step, under every transform."""
     from hqsim.quantize import quantize
-    from hqsim.quantize.calibrate import one_thread
-    from hqsim.simulate.executors import TorchExecutor
-    from hqsim.simulate.sampler import CHUNK, resolve_settings
 
-    if not 1 <= images <= CHUNK:
-        raise InputError(f"images: got {images}, allowed 1 to {CHUNK}")
     qmodel = quantize(model, "ptq-w8a8", steps=run["steps"], images=1, seed=run["seed"])
-    settings = resolve_settings(qmodel, labels=None, images=images, **run)
     operands = _operands(qmodel)
-    executor = TorchExecutor(qmodel, fake=False)
-    with one_thread():
-        for moment, visit in follow(qmodel, executor, settings, "spreading", lambda *_: None):
-            for place, channel_axis, name, transform in operands.get(visit.node.name, ()):
-                values = transformed(visit.value, transform, channel_axis)
-                yield {
-                    **place,
-                    "step": moment.step,
-                    "transform": name,
-                    **_seen(values, transform, channel_axis),
-                }
+    for moment, visit in follow_float(qmodel, "spreading", images=images, **run):
+        for place, channel_axis, name, transform in operands.get(visit.node.name, ()):
+            values = transformed(visit.value, transform, channel_axis)
+            yield {
+                **place,
+                "step": moment.step,
+                "transform": name,
+                **_seen(values, transform, channel_axis),
+            }
 
 
 def _operands(qmodel: QuantizedModel) -> dict[str, list[tuple[dict[str, Any], int, str, Transform | None]]]:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from hqsim.errors import InputError
 from hqsim.graph.walk import Visit
 
 if TYPE_CHECKING:
@@ -58,3 +59,26 @@ def follow(
                 yield moment, visit
             samples[index] = finish_step(executor, samples[index], noise, part, step)
     progress(label, total, total)
+
+
+def follow_float(
+    qmodel: QuantizedModel, label: str, *, images: int, **run: Any
+) -> Iterator[tuple[Moment, Visit[Any]]]:
+    """Yield every visit of the float model's run on the lowered graph, the batch in one part.
+
+    ``run`` holds ``steps``, ``seed`` and ``guidance``.
+
+    Raises
+    ------
+    InputError
+        For more images than a part holds, or a run that the model does not have.
+    """
+    from hqsim.quantize.calibrate import one_thread
+    from hqsim.simulate.executors import TorchExecutor
+    from hqsim.simulate.sampler import CHUNK, resolve_settings
+
+    if not 1 <= images <= CHUNK:
+        raise InputError(f"images: got {images}, allowed 1 to {CHUNK}")
+    settings = resolve_settings(qmodel, labels=None, images=images, **run)
+    with one_thread():
+        yield from follow(qmodel, TorchExecutor(qmodel, fake=False), settings, label, lambda *_: None)
