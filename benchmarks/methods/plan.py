@@ -27,6 +27,8 @@ MIXED = "hqdm-mixed"
 """hqdm-channel with EfficientDM's codes behind activation functions."""
 DISTILLED = (*TRAINED, MIXED)
 REPEATED, SEEDS = ("efficientdm", "hqdm-channel"), (0, 1, 2)
+LONGER = 4
+"""The budgets of a longer training."""
 TFMQ_WIDTHS = ("w4a8", "w8a8")
 TRAINING = {"lora_rate": 0.0016}
 """What `digits` is distilled with instead of the recipes' own: four times EfficientDM's low-rank rate."""
@@ -54,7 +56,8 @@ class Variant:
     """One quantized model: a recipe, another transform in it, trained or calibrated only.
 
     ``loss`` is what a distillation minimises. ``seed`` counts from the settings' own: another one has other
-    calibration images, low-rank starts and training samples.
+    calibration images, low-rank starts and training samples. ``budgets`` is how many times the settings'
+    updates a distillation takes.
     """
 
     method: str
@@ -63,6 +66,7 @@ class Variant:
     transform: Transform | None = None
     loss: str = "noise"
     seed: int = 0
+    budgets: int = 1
 
     @property
     def name(self) -> str:
@@ -72,7 +76,8 @@ class Variant:
         started = "-untrained" if self.method in DISTILLED and not self.trained else ""
         weighed = f"-{self.loss}-loss" if self.loss != "noise" else ""
         repeated = f"-seed{self.seed}" if self.seed else ""
-        return f"{self.method}{extra}-{self.widths}{started}{weighed}{repeated}"
+        longer = f"-budget{self.budgets}" if self.budgets > 1 else ""
+        return f"{self.method}{extra}-{self.widths}{started}{weighed}{repeated}{longer}"
 
     @cached_property
     def recipe(self) -> Recipe:
@@ -105,6 +110,8 @@ class Variant:
         text = json.dumps(self.recipe.model_dump(mode="json"), sort_keys=True)
         if self.lora_factor != 1:
             text += json.dumps({"lora_rate": self.lora_factor})
+        if self.budgets > 1:
+            text += json.dumps({"budgets": self.budgets})
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
@@ -191,6 +198,14 @@ def repeated_variants() -> tuple[tuple[Variant, ...], ...]:
         tuple(replace(variant, seed=seed) for seed in SEEDS)
         for variant in (*methods, *double_channel_variants())
     )
+
+
+@cache
+def longer_variants() -> tuple[tuple[Variant, Variant], ...]:
+    """What our own aim compares, with the budget of the table and with a longer one."""
+    cases = product(SHOWN_WIDTHS, LOSSES, REPEATED)
+    variants = (Variant(method, widths, True, loss=loss) for widths, loss, method in cases)
+    return tuple((variant, replace(variant, budgets=LONGER)) for variant in variants)
 
 
 def rivals(ours: Variant) -> list[Variant]:

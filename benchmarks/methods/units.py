@@ -56,7 +56,8 @@ class ModelUnit:
         recipe, training = self.variant.recipe, {}
         if self.variant.trained:
             lessons = journal.folder / "lessons"
-            training = {"train": settings.updates, "checkpoint": state, "lessons": lessons}
+            updates = settings.updates * self.variant.budgets
+            training = {"train": updates, "checkpoint": state, "lessons": lessons}
             recipe = with_training(recipe, settings.training, self.variant.lora_factor)
         seed = settings.seed + self.variant.seed
         qmodel = hqsim.quantize(_float_model(), recipe, seed=seed, steps=settings.steps, **training)
@@ -287,6 +288,7 @@ def all_units(journal: Journal, *, images: int, ablation_images: int) -> list[Un
     units += [judge_unit(journal, variant, images) for variant in plan.tfmq_variants()]
     units += [judge_unit(journal, variant, ablation_images) for variant in plan.traded_variants()]
     units += [judge_unit(journal, weighed, images) for _, weighed in plan.sample_loss_variants()]
+    units += [judge_unit(journal, longer, images) for _, longer in plan.longer_variants()]
     again = zip(*(repeats[1:] for repeats in plan.repeated_variants()), strict=True)
     units += [judge_unit(journal, variant, images) for of_seed in again for variant in of_seed]
     return units
