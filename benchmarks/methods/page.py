@@ -64,6 +64,8 @@ def write_page(results: Results, docs: Path) -> Path:
         mixed_bits=results.bits(plan.mixed_variants()[0]),
         channel_bits=results.bits(plan.Variant("hqdm-channel", plan.ABLATION_WIDTH, True)),
         losses=tables.loss_table(results),
+        longer=tables.longer_table(results),
+        longer_updates=plan.LONGER * settings.updates,
         repeats=tables.repeat_table(results),
         tfmq=tables.tfmq_table(results),
         temporal=tables.temporal_table(results.study(TEMPORAL)),

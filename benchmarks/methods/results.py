@@ -86,6 +86,7 @@ class Results:
                 *plan.start_variants(),
                 *plan.tfmq_variants(),
                 *(weighed for _, weighed in plan.sample_loss_variants()),
+                *(longer for _, longer in plan.longer_variants()),
                 *chain.from_iterable(plan.repeated_variants()),
             )
         ]

@@ -239,6 +239,31 @@ def repeat_table(results: Results) -> str:
     return markdown(["Method", "Widths", *seeds, "mean ± standard deviation"], rows, text_columns=2)
 
 
+def longer_table(results: Results) -> str:
+    """Trainings with the table's budget and with a longer one, and each beside EfficientDM's of its kind."""
+    updates = results.journal.settings.updates
+    header = [
+        "Method", "Widths", "loss of the",
+        *(f"{short_name(metric)}, {times * updates:,} updates"
+          for metric in ("sqnr_db", "frechet") for times in (1, plan.LONGER)),
+        "gain, paired (dB)", "beside efficientdm, paired (dB)", "beside efficientdm, Fréchet",
+    ]  # fmt: skip
+    rows = []
+    for short, longer in plan.longer_variants():
+        rival = replace(longer, method="efficientdm")
+        found = [results.figures(variant) or {} for variant in (short, longer)]
+        measured = [
+            cell(figures.get(metric), metric) for metric in ("sqnr_db", "frechet") for figures in found
+        ]
+        beside = [
+            MISSING if longer == rival else difference(results, longer, rival, metric)
+            for metric in ("sqnr_db", "frechet")
+        ]
+        gain = difference(results, longer, short, "sqnr_db")
+        rows.append([short.method, width_text(short.widths), short.loss, *measured, gain, *beside])
+    return markdown(header, rows, text_columns=3)
+
+
 def loss_table(results: Results) -> str:
     """The published loss and that of the next sample, and the latter's rows beside EfficientDM's."""
     header = [

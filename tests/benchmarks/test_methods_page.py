@@ -146,6 +146,26 @@ def test_repeated_trainings_differ_in_their_seed_alone():
     assert len({v.key for v in again}) == 1
 
 
+def test_longer_trainings_differ_in_their_budget_alone(results):
+    pairs = plan.longer_variants()
+    assert {longer.budgets for _, longer in pairs} == {4}
+    assert all(longer.recipe == short.recipe and longer.key != short.key for short, longer in pairs)
+    short, longer = next(pair for pair in pairs if pair[0] == Variant("hqdm-channel", "w4a3", True))
+    rival = next(other for _, other in pairs if other.name == "efficientdm-w4a3-budget4")
+    for variant, value in ((short, 9.0), (longer, 12.0), (rival, 7.0)):
+        _plant(results, variant, value)
+    rows = tables.longer_table(results).splitlines()
+    (row,) = (line for line in rows if line.startswith("| hqdm-channel | 4/3 | noise | 9.00"))
+    cells = row.strip("| ").split(" | ")
+    assert [cell.partition(" ")[0] for cell in cells[3:]] == ["9.00", "12.00"] * 2 + [
+        "+3.00",
+        "+5.00",
+        "+5.00",
+    ]
+    assert "better" in cells[-2] and "worse" in cells[-1]
+    assert len(rows) == 2 + len(pairs)
+
+
 def test_the_double_transform_of_convolutions_is_the_recipe_of_that_name():
     variant, other = plan.double_channel_variants()
     named, ours = load_recipe("double-channel-w4a4"), variant.recipe

@@ -79,6 +79,8 @@ def test_training_gets_the_budget_and_a_folder_for_its_state(journal, monkeypatc
     folders = {"checkpoint": state, "lessons": journal.folder / "lessons"}
     assert calls == [("hqdm-w4a4", {"seed": 0, "steps": 1, "train": 2, **folders})]
     assert not state.exists(), "the state is removed when the model is complete"
+    assert run_units(journal, [units.ModelUnit(Variant("hqdm", "w4a4", True, budgets=4))]) == {}
+    assert calls[1][1]["train"] == 8
 
 
 def test_hyper_parameters_are_changed_where_a_recipe_distils():
