@@ -194,10 +194,8 @@ def sample_loss_variants() -> tuple[tuple[Variant, Variant], ...]:
 def repeated_variants() -> tuple[tuple[Variant, ...], ...]:
     """What our own aim compares, each from all seeds: how far apart trainings of one recipe end."""
     methods = (Variant(method, widths, True) for widths, method in product(SHOWN_WIDTHS, REPEATED))
-    return tuple(
-        tuple(replace(variant, seed=seed) for seed in SEEDS)
-        for variant in (*methods, *double_channel_variants())
-    )
+    first = product(LOSSES, (*methods, *double_channel_variants()))
+    return tuple(tuple(replace(variant, loss=loss, seed=seed) for seed in SEEDS) for loss, variant in first)
 
 
 @cache

@@ -235,8 +235,9 @@ def repeat_table(results: Results) -> str:
         values = [figures["sqnr_db"].value for figures in found if figures]
         spread = MISSING if len(values) < 2 else f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}"
         cells = [cell(figures and figures["sqnr_db"], "sqnr_db") for figures in found]
-        rows.append([method_name(first), width_text(first.widths), *cells, spread])
-    return markdown(["Method", "Widths", *seeds, "mean ± standard deviation"], rows, text_columns=2)
+        rows.append([method_name(first), width_text(first.widths), first.loss, *cells, spread])
+    header = ["Method", "Widths", "loss of the", *seeds, "mean ± standard deviation"]
+    return markdown(header, rows, text_columns=3)
 
 
 def longer_table(results: Results) -> str:
