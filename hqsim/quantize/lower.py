@@ -191,16 +191,18 @@ def _origin(graph: Graph, name: str) -> str:
 
 
 def _time_embedding(graph: Graph) -> list[str]:
-    """The layers behind a sinusoid, up to the node that has another input or several readers."""
+    """The layers behind a sinusoid, up to a node that has another input or several readers.
+
+    A transformer's blocks have an embedding each, all of the same sinusoid.
+    """
+    sinusoids = [node.name for node in graph if node.op == "timestep_embedding"]
+    ends = [reader for name in sinusoids for reader in graph.consumers(name)]
     found = []
-    for sinusoid in graph:
-        if sinusoid.op != "timestep_embedding":
-            continue
-        readers = graph.consumers(sinusoid.name)
-        while len(readers) == 1 and len(readers[0].inputs) == 1:
-            if isinstance(OPERATORS[readers[0].op], Multiply):
-                found.append(readers[0].name)
-            readers = graph.consumers(readers[0].name)
+    while ends:
+        embedded = [node for node in ends if len(node.inputs) == 1]
+        found += [node.name for node in embedded if isinstance(OPERATORS[node.op], Multiply)]
+        behind = [graph.consumers(node.name) for node in embedded]
+        ends = [readers[0] for readers in behind if len(readers) == 1]
     return found
 
 

@@ -52,6 +52,19 @@ def test_first_and_last_layer_behind_scales_offsets_and_views():
     assert {name for name, found in bits.items() if found == (8, 8)} == {"inner", "third"}
 
 
+def test_the_time_embedding_of_every_block_of_a_transformer(tiny_dit):
+    """All blocks read one sinusoid; what follows the sum with the class is no embedding of the time."""
+    bits = _bits(
+        lower(tiny_dit.graph, _with_rules(LayerRule(match="@time", weight_bits=8, activation_bits=8)))
+    )
+    found = {name for name, widths in bits.items() if widths == (8, 8)}
+    layers = {name for name in bits if ".timestep_embedder.linear_" in name}
+    assert found == layers
+    assert len(layers) == 2 * len(
+        {name.split(".")[1] for name in bits if name.startswith("transformer_blocks.")}
+    )
+
+
 def _with_rules(*rules):
     return Recipe(weights=Weights(bits=4), activations=Activations(bits=4), layers=rules)
 
