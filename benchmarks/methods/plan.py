@@ -73,7 +73,7 @@ class Variant:
         """The name of its folders."""
         changed = self.transform
         extra = f"-order{changed.order}-{changed.axis}{'-signs' * changed.signs}" if changed else ""
-        started = "-untrained" if self.method in DISTILLED and not self.trained else ""
+        started = "-untrained" if self.method != "ptq" and not self.trained else ""
         weighed = f"-{self.loss}-loss" if self.loss != "noise" else ""
         repeated = f"-seed{self.seed}" if self.seed else ""
         longer = f"-budget{self.budgets}" if self.budgets > 1 else ""
@@ -214,8 +214,8 @@ def rivals(ours: Variant) -> list[Variant]:
 
 @cache
 def tfmq_variants() -> tuple[Variant, ...]:
-    """TFMQ-DM, to stand beside plain PTQ."""
-    return tuple(Variant("tfmq", widths, True) for widths in TFMQ_WIDTHS)
+    """TFMQ-DM, calibrated only and reconstructed, to stand beside plain PTQ."""
+    return tuple(Variant("tfmq", *case) for case in product(TFMQ_WIDTHS, (False, True)))
 
 
 def with_training(recipe: Recipe, changes: Mapping[str, Any], lora_factor: float = 1.0) -> Recipe:

@@ -297,15 +297,27 @@ def method_name(variant: Variant) -> str:
 
 
 def tfmq_table(results: Results) -> str:
-    """TFMQ-DM beside plain PTQ."""
+    """TFMQ-DM beside plain PTQ, in the two steps from one to the other."""
     metrics = ("sqnr_db", "psnr_db", "frechet", "spatial_frechet")
     rows = []
-    for variant in plan.tfmq_variants():
-        for case in (Variant("ptq", variant.widths, False), variant):
+    for widths in plan.TFMQ_WIDTHS:
+        before = None
+        for case in (
+            Variant("ptq", widths, False),
+            *(each for each in plan.tfmq_variants() if each.widths == widths),
+        ):
             figures = results.figures(case) or {}
+            name = (
+                f"{case.method}, calibrated only"
+                if case.method == "tfmq" and not case.trained
+                else case.method
+            )
             cells = (cell(figures.get(metric), metric) for metric in metrics)
-            rows.append([case.method, width_text(case.widths), *cells])
-    return markdown(["Method", "Widths", *(title(metric) for metric in metrics)], rows, text_columns=2)
+            gain = difference(results, case, before, "sqnr_db") if before else MISSING
+            rows.append([name, width_text(widths), *cells, gain])
+            before = case
+    header = ["Method", "Widths", *(title(metric) for metric in metrics), "beside the row above, paired (dB)"]
+    return markdown(header, rows, text_columns=2)
 
 
 def budget_table() -> str:
