@@ -26,7 +26,7 @@ HIGHEST_FITTING_ORDER = 4
 MIXED = "hqdm-mixed"
 """hqdm-channel with EfficientDM's codes behind activation functions."""
 DISTILLED = (*TRAINED, MIXED)
-REPEATED, SEEDS = ("efficientdm", "hqdm-channel"), (0, 1, 2)
+REPEATED, SEEDS = ("efficientdm", "hqdm-channel"), (0, 1)
 LONGER = 4
 """The budgets of a longer training."""
 TFMQ_WIDTHS = ("w4a8", "w8a8")

@@ -226,8 +226,8 @@ def rivals_table(results: Results, ours: Sequence[Variant]) -> str:
 
 
 def repeat_table(results: Results) -> str:
-    """SQNR of trainings that differ in their seed alone, their mean and standard deviation."""
-    seeds = [f"SQNR (dB), seed {results.journal.settings.seed + seed}" for seed in plan.SEEDS]
+    """SQNR of trainings that differ in their seed alone, their spread, and each beside EfficientDM's."""
+    seeds = [f"seed {results.journal.settings.seed + seed}" for seed in plan.SEEDS]
     rows = []
     for repeats in plan.repeated_variants():
         first = repeats[0]
@@ -235,8 +235,16 @@ def repeat_table(results: Results) -> str:
         values = [figures["sqnr_db"].value for figures in found if figures]
         spread = MISSING if len(values) < 2 else f"{np.mean(values):.2f} ± {np.std(values, ddof=1):.2f}"
         cells = [cell(figures and figures["sqnr_db"], "sqnr_db") for figures in found]
-        rows.append([method_name(first), width_text(first.widths), first.loss, *cells, spread])
-    header = ["Method", "Widths", "loss of the", *seeds, "mean ± standard deviation"]
+        rivals = [replace(variant, method="efficientdm", transform=None) for variant in repeats]
+        beside = [
+            MISSING if ours == theirs else difference(results, ours, theirs, "sqnr_db")
+            for ours, theirs in zip(repeats, rivals, strict=True)
+        ]
+        rows.append([method_name(first), width_text(first.widths), first.loss, *cells, spread, *beside])
+    header = [
+        "Method", "Widths", "loss of the", *(f"SQNR (dB), {seed}" for seed in seeds),
+        "mean ± standard deviation", *(f"beside efficientdm (dB), {seed}" for seed in seeds),
+    ]  # fmt: skip
     return markdown(header, rows, text_columns=3)
 
 
@@ -301,21 +309,16 @@ def tfmq_table(results: Results) -> str:
     metrics = ("sqnr_db", "psnr_db", "frechet", "spatial_frechet")
     rows = []
     for widths in plan.TFMQ_WIDTHS:
-        before = None
-        for case in (
-            Variant("ptq", widths, False),
-            *(each for each in plan.tfmq_variants() if each.widths == widths),
-        ):
+        steps = {
+            "ptq": Variant("ptq", widths, False),
+            "tfmq, calibrated only": Variant("tfmq", widths, False),
+            "tfmq": Variant("tfmq", widths, True),
+        }
+        for (name, case), before in zip(steps.items(), (None, *steps.values()), strict=False):
             figures = results.figures(case) or {}
-            name = (
-                f"{case.method}, calibrated only"
-                if case.method == "tfmq" and not case.trained
-                else case.method
-            )
             cells = (cell(figures.get(metric), metric) for metric in metrics)
             gain = difference(results, case, before, "sqnr_db") if before else MISSING
             rows.append([name, width_text(widths), *cells, gain])
-            before = case
     header = ["Method", "Widths", *(title(metric) for metric in metrics), "beside the row above, paired (dB)"]
     return markdown(header, rows, text_columns=2)
 
