@@ -62,6 +62,8 @@ def write_page(results: Results, docs: Path) -> Path:
         double_rivals=tables.rivals_table(results, plan.double_channel_variants()),
         mixed_rivals=tables.rivals_table(results, plan.mixed_variants()),
         mixed_bits=results.bits(plan.mixed_variants()[0]),
+        exponent_rivals=tables.rivals_table(results, plan.exponent_variants()),
+        exponent_bits=results.bits(plan.exponent_variants()[0]),
         channel_bits=results.bits(plan.Variant("hqdm-channel", plan.ABLATION_WIDTH, True)),
         losses=tables.loss_table(results),
         longer=tables.longer_table(results),

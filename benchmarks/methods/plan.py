@@ -25,7 +25,9 @@ ORDERS, AXES = (3, 4, 5, 6), ("width", "channel")
 HIGHEST_FITTING_ORDER = 4
 MIXED = "hqdm-mixed"
 """hqdm-channel with EfficientDM's codes behind activation functions."""
-DISTILLED = (*TRAINED, MIXED)
+EXPONENTS = "hqdm-exponents"
+"""hqdm-channel with steps of channels that are powers of two apart."""
+DISTILLED = (*TRAINED, MIXED, EXPONENTS)
 REPEATED, SEEDS = ("efficientdm", "hqdm-channel"), (0, 1)
 LONGER = 4
 """The budgets of a longer training."""
@@ -106,8 +108,11 @@ class Variant:
 
     @cached_property
     def key(self) -> str:
-        """A hash of the recipe and its rates: results of others are not taken for this variant's."""
-        text = json.dumps(self.recipe.model_dump(mode="json"), sort_keys=True)
+        """A hash of the recipe and its rates: results of others are not taken for this variant's.
+
+        Defaults are left out, so that an option that recipes gain later changes no key.
+        """
+        text = json.dumps(self.recipe.model_dump(mode="json", exclude_defaults=True), sort_keys=True)
         if self.lora_factor != 1:
             text += json.dumps({"lora_rate": self.lora_factor})
         if self.budgets > 1:
@@ -125,7 +130,7 @@ def table_variants() -> tuple[Variant, ...]:
 def start_variants() -> tuple[Variant, ...]:
     """The untrained starts of the trained methods, those of our own recipes last."""
     table = (Variant(method, widths, True) for widths, method in product(SHOWN_WIDTHS, TRAINED))
-    trained = (*table, *mixed_variants(), *double_channel_variants())
+    trained = (*table, *mixed_variants(), *exponent_variants(), *double_channel_variants())
     return tuple(replace(variant, trained=False) for variant in trained)
 
 
@@ -176,6 +181,12 @@ def mixed_variants() -> tuple[Variant, ...]:
 
 
 @cache
+def exponent_variants() -> tuple[Variant, ...]:
+    """The single Hadamard whose channels have exponents, under the published loss."""
+    return tuple(Variant(EXPONENTS, widths, True) for widths in SHOWN_WIDTHS)
+
+
+@cache
 def sample_loss_variants() -> tuple[tuple[Variant, Variant], ...]:
     """The trained methods under the published loss and under that of the next sample."""
     ours = ("efficientdm", "hqdm-channel")
@@ -184,6 +195,7 @@ def sample_loss_variants() -> tuple[tuple[Variant, Variant], ...]:
         for variant in (
             *(Variant(method, widths, True) for widths, method in product(SHOWN_WIDTHS, ours)),
             *mixed_variants(),
+            *exponent_variants(),
             *double_channel_variants(),
             *(Variant(method, widths, True) for widths, method in product(SHOWN_WIDTHS, ("hqdm", "double"))),
         )
@@ -194,7 +206,7 @@ def sample_loss_variants() -> tuple[tuple[Variant, Variant], ...]:
 def repeated_variants() -> tuple[tuple[Variant, ...], ...]:
     """What our own aim compares, each from all seeds: how far apart trainings of one recipe end."""
     methods = (Variant(method, widths, True) for widths, method in product(SHOWN_WIDTHS, REPEATED))
-    first = product(LOSSES, (*methods, *double_channel_variants()))
+    first = product(LOSSES, (*methods, *exponent_variants(), *double_channel_variants()))
     return tuple(tuple(replace(variant, loss=loss, seed=seed) for seed in SEEDS) for loss, variant in first)
 
 

@@ -83,6 +83,7 @@ class Results:
                 *plan.higher_order_variants(),
                 *plan.double_channel_variants(),
                 *plan.mixed_variants(),
+                *plan.exponent_variants(),
                 *plan.start_variants(),
                 *plan.tfmq_variants(),
                 *(weighed for _, weighed in plan.sample_loss_variants()),

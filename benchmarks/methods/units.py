@@ -280,6 +280,7 @@ def all_units(journal: Journal, *, images: int, ablation_images: int) -> list[Un
         *plan.higher_order_variants(),
         *plan.double_channel_variants(),
         *plan.mixed_variants(),
+        *plan.exponent_variants(),
         *starts,
         *table[shown:],
     )

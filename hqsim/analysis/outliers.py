@@ -21,7 +21,7 @@ from hqsim.errors import NumericsError
 from hqsim.graph import Node, TensorType
 from hqsim.numerics import Format, Transform, block_order
 from hqsim.ops import OPERATORS
-from hqsim.ops.quantize import Quantize, transform_of
+from hqsim.ops.quantize import Quantize, channel_steps, transform_of
 from hqsim.ops.realisation import is_double
 from hqsim.ops.segments import segments_of
 from hqsim.ops.sums import groups_of
@@ -244,18 +244,21 @@ def _activation_rows(
         seen = operands.get(visit.node.name)
         if seen is None:
             continue
-        seen.add(visit.value, *_limits(qmodel.formats, visit.node, moment.entry))
+        seen.add(visit.value, *_limits(qmodel.formats, visit.node, moment.entry, visit.value))
         if moment.ends_step:
             place = {"layer": seen.layer, "operand": seen.operand, **moment.columns}
             yield from ({**place, **row} for row in seen.rows())
 
 
-def _limits(formats: Mapping[str, Format], node: Node, entry: int) -> tuple[float, float]:
-    """What a quantizer's codes hold at one entry, under a transform that keeps the rms."""
+def _limits(
+    formats: Mapping[str, Format], node: Node, entry: int, x: Tensor
+) -> tuple[Tensor | float, Tensor | float]:
+    """What a quantizer's codes hold of ``x`` at one entry, under a transform that keeps the rms."""
     codes, transform = formats[node.name], transform_of(node)
     step = codes.scale_at(entry) * (transform.size if transform else 1) ** -0.5
-    centre = codes.zero_point_at(entry)
-    return (codes.low - centre - 0.5) * step, (codes.high - centre + 0.5) * step
+    step = step * channel_steps(node, codes, x)
+    centre, even = codes.zero_point_at(entry), codes.even
+    return (even.low - centre - 0.5) * step, (even.high - centre + 0.5) * step
 
 
 def _weight_rows(

@@ -11,6 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from hqsim.kernels.jit import thread_count
+from hqsim.kernels.transform_channels import quantize_channels
 from hqsim.kernels.transform_lanes import invert_lanes, quantize_lanes
 from hqsim.kernels.transform_rows import invert_rows, quantize_rows
 
@@ -29,6 +30,11 @@ def quantize_transformed(x, signs, factor, low, high, codes):
     """
     run = quantize_rows if x.shape[2] == 1 else quantize_lanes
     return run(x, signs, factor, low, high, _threads(x.size), codes)
+
+
+def quantize_by_channel(x, signs, factor, exponents, low, high, codes):
+    """Call ``quantize_channels``, with as many threads as ``x [rows, channels]`` is worth."""
+    return quantize_channels(x, signs, factor, exponents, low, high, _threads(x.size), codes)
 
 
 def invert_transform(codes, signs, zero, halve, operand, parity, *, narrow=None):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +18,10 @@ class Format:
     """Width, signedness, scales and zero-points of a tensor of codes.
 
     ``scales`` and ``zero_points`` hold one entry for a static tensor, or one per calibrated timestep.
-    ``restricted`` drops the most negative code (weights).
+    ``restricted`` drops the most negative code (weights). ``exponents``, one per channel or one for all,
+    make the channels' steps powers of two apart: codes of channel ``c`` are those of ``bits`` times
+    ``2**exponents[c]``, in units of the finest step, the scale's (power-of-two factors; Lin et al., FQ-ViT,
+    2022). A memory holds ``bits`` of them.
     """
 
     bits: int
@@ -26,18 +29,29 @@ class Format:
     signed: bool = True
     restricted: bool = False
     zero_points: tuple[int, ...] = (0,)
+    exponents: tuple[int, ...] = ()
+
+    @property
+    def even(self) -> Format:
+        """The format of one channel's codes before its exponent: without exponents."""
+        return replace(self, exponents=()) if self.exponents else self
+
+    @property
+    def spread(self) -> int:
+        """The largest exponent: bits that the multiplier sees and a memory does not hold."""
+        return max(self.exponents, default=0)
 
     @property
     def low(self) -> int:
         """Smallest code."""
         if not self.signed:
             return 0
-        return -(1 << (self.bits - 1)) + int(self.restricted)
+        return (-(1 << (self.bits - 1)) + int(self.restricted)) << self.spread
 
     @property
     def high(self) -> int:
         """Largest code."""
-        return (1 << (self.bits - int(self.signed))) - 1
+        return ((1 << (self.bits - int(self.signed))) - 1) << self.spread
 
     @property
     def scale(self) -> float:
@@ -59,7 +73,8 @@ class Format:
     @cached_property
     def dtype(self) -> np.dtype[Any]:
         """The integer type that arrays of these codes have: 8, 16 or 32 bits, unsigned for unsigned codes."""
-        size = 8 if self.bits <= 8 else 16 if self.bits <= 16 else 32
+        bits = self.bits + self.spread
+        size = 8 if bits <= 8 else 16 if bits <= 16 else 32
         return np.dtype(f"{'int' if self.signed else 'uint'}{size}")
 
     def encode(self, values: np.ndarray) -> np.ndarray:
@@ -88,6 +103,7 @@ class Format:
             "restricted": self.restricted,
             "scales": list(self.scales),
             "zero_points": list(self.zero_points),
+            **({"exponents": list(self.exponents)} if self.exponents else {}),
         }
 
     @classmethod
@@ -99,4 +115,5 @@ class Format:
             signed=record["signed"],
             restricted=record["restricted"],
             zero_points=tuple(record["zero_points"]),
+            exponents=tuple(record.get("exponents", ())),
         )

@@ -2,7 +2,9 @@
 
 ``q = clamp(round_half_up(FWHT(signs * c) * M * 2**-s) + z)`` with ``M * 2**-s = s_c / ŝ``. The operand scale
 ``ŝ`` lives in the un-normalised domain of the +-1 transform; scale and zero-point ``z`` (0 for symmetric
-codes) are one per calibrated timestep.
+codes) are one per calibrated timestep. Symmetric codes may have steps of their own per (transformed)
+channel, powers of two apart: ``q = clamp(round_half_up(... * 2**-(s + e)), ...) * 2**e`` with the exponent
+``e`` of the channel, 0 for the finest step.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from hqsim.ops.layout import CHANNELS_FIRST, in_memory_order
 
 FACTOR_BYTES = 3.0
 """A dyadic factor in a table: 15 bits of multiplier, a shift."""
+LARGEST_SHIFT = 62
 
 
 def transform_of(node: Node) -> Transform | None:
@@ -89,6 +92,21 @@ def dense_transform(
     return np.moveaxis(blocks.reshape(view.shape), 2, 1).reshape(array.shape)
 
 
+def along_channels(exponents, channel_axis: int, dimensions: int):
+    """View exponents (an array or a tensor, of one channel or of all) so that they broadcast with codes."""
+    return exponents.reshape([-1 if axis == channel_axis else 1 for axis in range(dimensions)])
+
+
+def channel_steps(node, output, x):
+    """Return the steps of the channels of ``x`` in steps of the scale (torch); 1 without exponents."""
+    if not output.exponents:
+        return 1.0
+    import torch
+
+    exponents = torch.tensor(output.exponents, dtype=x.dtype, device=x.device)
+    return along_channels(2.0**exponents, node.integer("channel_axis"), x.ndim)
+
+
 class Quantize(Operator):
     """Carrier to operand; the width rule is the recipe's, the storage is the operand's bits."""
 
@@ -101,10 +119,9 @@ class Quantize(Operator):
 
     def fake(self, node, x, output, entry):
         """Return the operand's codes (as floats) and the value that the product sees (torch, any float)."""
-        codes = (self.transformed(node, x) / output.scale_at(entry) + 0.5).floor() + output.zero_point_at(
-            entry
-        )
-        codes = codes.clamp(output.low, output.high)
+        steps = channel_steps(node, output, x)
+        codes = (self.transformed(node, x) / (output.scale_at(entry) * steps) + 0.5).floor()
+        codes = (codes + output.zero_point_at(entry)).clamp(output.even.low, output.even.high) * steps
         return codes, self.dequantized(node, codes, output, entry)
 
     def dequantized(self, node, codes, output, entry):
@@ -136,18 +153,22 @@ class Quantize(Operator):
             "multiplier": factor.multiplier,
             "shift": factor.shift,
             "zero_point": np.array(output.zero_points, np.int64),
+            **({"exponents": np.array(output.exponents, np.int64)} if output.exponents else {}),
         }
 
     def pack(self, node, arrays):
-        """Multiplier, shift and zero-point of an entry side by side; the signs of a block."""
+        """Multiplier, shift and zero-point of an entry side by side; the signs of a block; exponents."""
         numbers = np.broadcast_arrays(*(arrays[name] for name in ("multiplier", "shift", "zero_point")))
-        return {"factor": np.stack(numbers, axis=-1), "signs": signs_of(transform_of(node))}
+        packed = {"factor": np.stack(numbers, axis=-1), "signs": signs_of(transform_of(node))}
+        return packed | {name: arrays[name] for name in ("exponents",) if name in arrays}
 
     def integer(self, node, arrays, inputs, output):
         """Kernel ``quantize_transformed``: butterflies, one rescale; blocks of one without a transform."""
         from hqsim.kernels.transform import quantize_transformed
 
         packed = arrays if "factor" in arrays else self.pack(node, arrays)
+        if "exponents" in packed:
+            return self._by_channel(packed, inputs[0], output)
         x, order = in_memory_order(inputs[0])
         along_width = False
         if len(packed["signs"]) > 1:
@@ -161,26 +182,47 @@ class Quantize(Operator):
         )
         return codes.transpose(order), saturated
 
+    def _by_channel(self, packed, x, output):
+        """Kernel ``quantize_channels``, channels last."""
+        from hqsim.kernels.transform import quantize_by_channel
+
+        rows = channels_last(x)
+        codes = np.empty(rows.shape, output.dtype)
+        view = (-1, rows.shape[-1])
+        factors = packed["signs"], packed["factor"], packed["exponents"]
+        limits = output.even.low, output.even.high
+        saturated = quantize_by_channel(rows.reshape(view), *factors, *limits, codes.reshape(view))
+        return channels_first(codes), int(saturated)
+
     def exact(self, node, arrays, inputs, output):
-        """Dense +-1 matrix, a plain rescale, the zero-point."""
+        """Dense +-1 matrix, a plain rescale, the zero-point; a power of two per channel."""
         spread = dense_transform(
             inputs[0], transform_of(node), node.attributes["channel_axis"], inverse=False
         ).astype(np.int64)
-        rounded = shift_round_half_up(spread * arrays["multiplier"], arrays["shift"])
-        return exact_clamp(rounded + arrays["zero_point"], output)
+        if "exponents" not in arrays:
+            rounded = shift_round_half_up(spread * arrays["multiplier"], arrays["shift"])
+            return exact_clamp(rounded + arrays["zero_point"], output)
+        powers = along_channels(arrays["exponents"], node.attributes["channel_axis"], spread.ndim)
+        places = np.minimum(arrays["shift"] + powers, LARGEST_SHIFT)
+        codes, saturated = exact_clamp(
+            shift_round_half_up(spread * arrays["multiplier"], places), output.even
+        )
+        return (codes.astype(np.int64) << powers).astype(output.dtype), saturated
 
     def record(self, node, context):
         """Forward blocks, one requantization per element, a factor (and a zero-point) per timestep."""
         output = context.uses[node.name]
         symmetric = node.attributes.get("symmetric", True)
         table_bytes = FACTOR_BYTES if symmetric else FACTOR_BYTES + output.bits / 8
+        exponent_bits = context.formats[node.name].spread.bit_length()
+        exponent_bytes = exponent_bits / 8 * node.type.shape[node.integer("channel_axis") - 1]
         return self.vector_record(
             node,
             context,
             vector={"requantize": output.elements},
             hadamard=hadamard_work(node, output.elements, "forward"),
-            table_bytes=table_bytes,
-            table_bytes_all_steps=table_bytes * context.entries(node),
+            table_bytes=exponent_bytes + table_bytes,
+            table_bytes_all_steps=exponent_bytes + table_bytes * context.entries(node),
         )
 
 

@@ -2,7 +2,7 @@
 
 Two runs from noise to image, with guidance: the float model gives a histogram of every (transformed) operand
 per timestep and the ranges of the carriers; then the fake-quant model, whose own noise can widen them, adds
-its carrier ranges.
+its carrier ranges. Where channels have exponents, a run before both finds these.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,7 +23,8 @@ from hqsim.models import Model
 from hqsim.numerics import Format, snap
 from hqsim.ops import OPERATORS, WeightCodes
 from hqsim.ops.ddim import guide_real, noise_codes, step_real
-from hqsim.ops.quantize import Quantize
+from hqsim.ops.quantize import Quantize, channel_steps
+from hqsim.quantize.exponents import ChannelMagnitudes
 from hqsim.quantize.lower import SAMPLE_BITS, SAMPLE_SCALE, width_formats
 from hqsim.quantize.recipe import Recipe
 from hqsim.quantize.scales import operand_grid, operand_scale
@@ -100,7 +102,9 @@ def calibrate(
     widths = width_formats(lowered, recipe, {})
     statistics = _Statistics()
     float_model = TorchModel(lowered, model.parameters)
-    _run(model, float_model, settings, statistics, widths, "calibrate (float)", progress)
+    if learned is None:
+        widths |= _found_exponents(model, float_model, settings, widths, progress)
+    _run(model, float_model, settings, partial(_observe, statistics, widths), "calibrate (float)", progress)
     used = 1 if recipe.activations.calibration == "first_step" else settings.steps
     operands = dict(learned or {})
     for name, steps in statistics.histograms.items():
@@ -111,7 +115,7 @@ def calibrate(
         if node.op == "embedding":
             statistics.widen(node.name, float_model.parameters[node.parameters["weight"]])
     fake_model = TorchModel(lowered, model.parameters, formats=formats, weights=weights)
-    _run(model, fake_model, settings, statistics, None, "calibrate (fake-quant)", progress)
+    _run(model, fake_model, settings, partial(_observe, statistics, None), "calibrate (fake-quant)", progress)
     return _formats(lowered, recipe, statistics.reach, operands)
 
 
@@ -132,12 +136,38 @@ def _formats(
     return formats
 
 
+def _found_exponents(
+    model: Model,
+    runner: TorchModel,
+    settings: CalibrationSettings,
+    widths: Mapping[str, Format],
+    progress: Progress,
+) -> dict[str, Format]:
+    """The operands whose channels have exponents, with those of least squared error."""
+    magnitudes: dict[str, ChannelMagnitudes] = {}
+
+    def observe(visit: Visit[Tensor], timestep: int) -> None:
+        node = visit.node
+        if node.op == "quantize" and widths[node.name].exponents:
+            channels = _transformed(visit).movedim(node.integer("channel_axis"), 0).flatten(1)
+            magnitudes.setdefault(node.name, ChannelMagnitudes(len(channels))).add(channels)
+
+    if any(width.exponents for width in widths.values()):
+        _run(model, runner, settings, observe, "calibrate (exponents)", progress)
+    return {
+        name: replace(widths[name], exponents=found.exponents(widths[name]))
+        for name, found in magnitudes.items()
+    }
+
+
 def operand_format(node: Node, steps: list[Histogram], width: Format) -> Format:
     """Scale and zero-point of every step, or of all steps together."""
     if not node.attributes["per_timestep"]:
         steps = [_merged(steps)]
     if width.signed:
-        return replace(width, scales=tuple(operand_scale(step.counts, step.high, width) for step in steps))
+        return replace(
+            width, scales=tuple(operand_scale(step.counts, step.high, width.even) for step in steps)
+        )
     grids = [operand_grid(step.counts, step.low, step.high, width) for step in steps]
     return replace(
         width,
@@ -159,12 +189,11 @@ def _run(
     model: Model,
     runner: TorchModel,
     settings: CalibrationSettings,
-    statistics: _Statistics,
-    formats: dict[str, Format] | None,
+    observe: Callable[[Visit[Tensor], int], None],
     label: str,
     progress: Progress,
 ) -> None:
-    """One guided DDIM trajectory; ``formats`` (widths) ask for histograms too."""
+    """One guided DDIM trajectory; ``observe`` sees every visit, and the guided noise as one more."""
     sample_format = Format(bits=SAMPLE_BITS, scales=(SAMPLE_SCALE,))
     codes = noise_codes(
         seed=settings.seed, images=settings.images, shape=model.sample_shape, sample=sample_format, stream=1
@@ -174,12 +203,12 @@ def _run(
         progress(label, index, settings.steps)
         inputs = model_inputs(model, x, step.timestep, settings.guidance)
         for visit in runner.walk(inputs, index):
-            _observe(visit, statistics, formats, step.timestep)
+            observe(visit, step.timestep)
             noise = visit.value
         if settings.guidance != 1.0:
             unconditional, conditional = noise.chunk(2)
             noise = guide_real(unconditional, conditional, settings.guidance)
-            statistics.widen(runner.graph.output, noise)
+            observe(visit._replace(value=noise), step.timestep)
         x = step_real(x, noise, step)
     progress(label, settings.steps, settings.steps)
 
@@ -204,12 +233,13 @@ def model_inputs(
 
 
 def _observe(
-    visit: Visit[Tensor], statistics: _Statistics, formats: dict[str, Format] | None, timestep: int
+    statistics: _Statistics, widths: dict[str, Format] | None, visit: Visit[Tensor], timestep: int
 ) -> None:
+    """Widen the carriers; ``widths`` ask for histograms too."""
     node: Node = visit.node
     if node.op == "quantize":
-        if formats is not None and formats[node.inputs[0]].signed:
-            histogram = histogram_of(visit, symmetric=formats[node.name].signed)
+        if widths is not None and widths[node.inputs[0]].signed:
+            histogram = histogram_of(visit, widths[node.name])
             statistics.histograms.setdefault(node.name, []).append(histogram)
         return
     largest = statistics.widen(node.name, visit.value)
@@ -217,12 +247,17 @@ def _observe(
         raise NumericsError(f"{node.name}: activation at timestep {timestep} is not finite ({largest})")
 
 
-def histogram_of(visit: Visit[Tensor], *, symmetric: bool) -> Histogram:
-    """Return the histogram of the (transformed) values that a quantizer reads."""
+def _transformed(visit: Visit[Tensor]) -> Tensor:
     operator = OPERATORS[visit.node.op]
     assert isinstance(operator, Quantize)
-    values = operator.transformed(visit.node, visit.inputs[0])
+    values: Tensor = operator.transformed(visit.node, visit.inputs[0])
+    return values
+
+
+def histogram_of(visit: Visit[Tensor], width: Format) -> Histogram:
+    """Return the histogram of the (transformed) values that a quantizer reads, in steps of their channels."""
+    values = _transformed(visit) / channel_steps(visit.node, width, visit.inputs[0])
     low, high = float(values.min()), float(values.max())
-    low, high = (-max(-low, high), max(-low, high)) if symmetric else (min(low, 0.0), max(high, 0.0))
+    low, high = (-max(-low, high), max(-low, high)) if width.signed else (min(low, 0.0), max(high, 0.0))
     counts = torch.histc(values, BINS, low, high).double().numpy() if low < high else np.zeros(BINS)
     return Histogram(counts, low, high)

@@ -39,6 +39,7 @@ class LayerPlan:
     symmetric: bool
     per_timestep: bool
     split_shortcut: bool
+    exponents: int
     hadamard: Hadamard
     accumulator: AccumulatorModel
     lora: bool
@@ -109,7 +110,8 @@ def _operand_format(node: Node, source: Format) -> Format:
     if not source.signed:
         return Format(bits=bits, scales=(source.scale * 2.0 ** (source.bits - bits),), signed=False)
     if node.attributes["symmetric"]:
-        return Format(bits=bits, scales=(1.0,))
+        exponents = (node.integer("exponents"),) if "exponents" in node.attributes else ()
+        return Format(bits=bits, scales=(1.0,), exponents=exponents)
     return Format(bits=bits, scales=(1.0,), signed=False, zero_points=(1 << (bits - 1),))
 
 
@@ -164,6 +166,7 @@ def layer_plans(graph: Graph, recipe: Recipe) -> dict[str, LayerPlan]:
         symmetric=recipe.activations.symmetric,
         per_timestep=recipe.activations.per_timestep,
         split_shortcut=recipe.activations.split_shortcut,
+        exponents=recipe.activations.exponents,
         hadamard=recipe.hadamard,
         accumulator=recipe.accumulator,
         lora=True,
@@ -216,6 +219,8 @@ def _lower_layer(node: Node, graph: Graph, plan: LayerPlan, stepped: bool) -> li
     types = [_type(graph, name) for name in sides]
     depths = [type_.shape[channel_axis - 1] // groups_of(node) for type_ in types]
     transform = _transform(node, plan, depths, types[0].shape[-1]) | {"channel_axis": channel_axis}
+    if plan.exponents:
+        _check_exponents(node, plan, transform)
     operands = [
         Node(
             name=f"{node.name}.operand" if len(sides) == 1 else f"{node.name}.operand_{index}",
@@ -227,6 +232,7 @@ def _lower_layer(node: Node, graph: Graph, plan: LayerPlan, stepped: bool) -> li
                     "bits": plan.activation_bits,
                     "symmetric": plan.symmetric,
                     "per_timestep": plan.per_timestep,
+                    **({"exponents": plan.exponents} if plan.exponents else {}),
                     **transform,
                 }
             ),
@@ -249,6 +255,17 @@ def _lower_layer(node: Node, graph: Graph, plan: LayerPlan, stepped: bool) -> li
     if plan.hadamard.realisation == "fold" and not can_fold(product):
         product = realised(product, "runtime")
     return [*operands, product]
+
+
+def _check_exponents(node: Node, plan: LayerPlan, transform: Mapping[str, Attribute]) -> None:
+    """A channel has a step of its own where its codes are symmetric and no transform mixes its pixels."""
+    along_width = transform["hadamard_order"] and transform["hadamard_axis"] == "width"
+    if not plan.symmetric or along_width:
+        cause = "its transform runs along the width" if plan.symmetric else "its codes have a zero-point"
+        raise UnsupportedError(
+            f"{node.name}: exponents: got {plan.exponents}, allowed 0, because {cause}; add a layer rule "
+            "with 'exponents: 0', or make its codes symmetric with the transform along 'channel' or none"
+        )
 
 
 def _type(graph: Graph, name: str) -> TensorType:

@@ -19,6 +19,7 @@ _NAME = re.compile(r"(?P<method>[a-z][a-z0-9-]*?)-w(?P<weights>\d+)a(?P<activati
 WeightBits = Annotated[int, Field(ge=2, le=8)]
 ActivationBits = Literal[2, 3, 4, 5, 6, 7, 8, 16]
 GroupSize = Annotated[int, Field(ge=2)]
+Exponents = Annotated[int, Field(ge=0, le=3)]
 
 
 class _Strict(BaseModel):
@@ -42,12 +43,16 @@ class Activations(_Strict):
     layer that reads a concatenation along its channels quantizes each side by itself. ``calibration`` says
     which sampling steps the scales are searched on: ``first_step`` takes the one with the most noise for all
     (Yang et al., "An Analysis on Quantizing Diffusion Transformers", 2024), so there is one scale for all.
+    ``exponents`` lets a channel's step (in the transformed domain) be up to ``2**exponents`` times the finest
+    one (power-of-two factors; Lin et al., FQ-ViT, 2022): as many bits are stored, the multiplier sees that
+    many more. Layers along the width or with zero-points cannot have them.
     """
 
     bits: ActivationBits = 4
     symmetric: bool = True
     per_timestep: bool = True
     split_shortcut: bool = False
+    exponents: Exponents = 0
     calibration: Literal["all_steps", "first_step"] = "all_steps"
 
 
@@ -116,6 +121,7 @@ class LayerRule(_Strict):
     symmetric: bool | None = None
     per_timestep: bool | None = None
     split_shortcut: bool | None = None
+    exponents: Exponents | None = None
     hadamard: Hadamard | None = None
     accumulator: AccumulatorModel | None = None
     lora: bool | None = None

@@ -303,14 +303,18 @@ def operand_limit_lsb(qmodel: QuantizedModel) -> int:
     """Return by how much an operand code may be off: one, and what the carriers' rounding moves it.
 
     A carrier is off by half a code at most, a sum of ``n`` of them by ``n / 2``, in steps of ``s_c / ŝ``.
+    Codes with an exponent are off by multiples of its power of two.
     """
-    moved = 0.0
+    limit = 1
     for node in qmodel.graph:
         if node.op == "quantize":
             transform, carrier = transform_of(node), qmodel.formats[node.inputs[0]].scale
             n = transform.size if transform else 1
-            moved = max(moved, n / 2 * carrier / min(qmodel.formats[node.name].scales))
-    return 1 + math.floor(moved)
+            operand = qmodel.formats[node.name]
+            moved = n / 2 * carrier / min(operand.scales)
+            for exponent in {0, operand.spread}:
+                limit = max(limit, (1 + math.floor(moved / 2**exponent)) << exponent)
+    return limit
 
 
 def matrix_layers(qmodel: QuantizedModel) -> list[Node]:

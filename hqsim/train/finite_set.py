@@ -90,7 +90,7 @@ class _Calibration:
         if not np.isfinite(high - low):
             raise NumericsError(f"{node.name}: an operand is not finite while its range is calibrated")
         if node.name not in self.ranges:
-            histogram = histogram_of(Visit(node, (x,), x), symmetric=width.signed)
+            histogram = histogram_of(Visit(node, (x,), x), width)
             once = replace(node, attributes={**node.attributes, "per_timestep": True})
             self.formats[node.name] = operand_format(once, [histogram], width)
             self.ranges[node.name] = Range.of(self.formats[node.name]) if low < high else Range(low, high)

@@ -21,7 +21,7 @@ from hqsim.graph import Graph, Node
 from hqsim.graph.walk import Visit, walk
 from hqsim.numerics import Format, snap
 from hqsim.ops import OPERATORS, Multiply, WeightCodes
-from hqsim.ops.quantize import transform_of
+from hqsim.ops.quantize import channel_steps, transform_of
 from hqsim.ops.realisation import is_double
 from hqsim.ops.segments import segments_of
 from hqsim.train.fake_quant import Rotation, fake_quantize
@@ -68,7 +68,8 @@ class Operands(nn.Module):
         self.unsigned = [node for node in nodes if not formats[node.name].signed]
         count = max((len(formats[node.name].scales) for node in nodes), default=0)
         scales = [
-            [formats[node.name].scale_at(entry) / root_of(node) for node in nodes] for entry in range(count)
+            [formats[node.name].scale_at(entry) / unit_of(node, formats) for node in nodes]
+            for entry in range(count)
         ]
         zeros = [
             [formats[node.name].zero_point_at(entry) for node in self.unsigned] for entry in range(count)
@@ -99,7 +100,7 @@ class Operands(nn.Module):
             grids, old = [table[node.name] for table in tables], formats[node.name]
             found[node.name] = replace(
                 old,
-                scales=tuple(float(grid.scale.detach()) * root_of(node) for grid in grids),
+                scales=tuple(float(grid.scale.detach()) * unit_of(node, formats) for grid in grids),
                 zero_points=tuple(_nearest_code(grid.zero, old) for grid in grids),
             )
         return found
@@ -273,10 +274,11 @@ class Student(nn.Module):
         def quantize(node: Node, x: Tensor) -> Tensor:
             width = self.formats[node.name]
             grid = operands.get(node.name) or Grid(x.new_tensor(width.scale), None, 0.0)
+            shares = channel_steps(node, width, x) / 2.0**width.spread
             return fake_quantize(
                 x,
-                grid.scale,
-                (width.low - grid.zero, width.high - grid.zero),
+                grid.scale * shares if width.exponents else grid.scale,
+                (width.even.low - grid.zero, width.even.high - grid.zero),
                 count=x[0].numel(),
                 zero_point=grid.zero_point,
                 rotation=self.rotations[node.name],
@@ -309,6 +311,11 @@ class Student(nn.Module):
 def _nearest_code(zero_point: float, operand: Format) -> int:
     """A learned zero-point as an integer of the operand's range."""
     return int(min(max(math.floor(zero_point + 0.5), operand.low), operand.high))
+
+
+def unit_of(node: Node, formats: Mapping[str, Format]) -> float:
+    """The integers' scale of an operand over the learned one, which is the step of its loudest channels."""
+    return root_of(node) / (1 << formats[node.name].spread)
 
 
 def root_of(node: Node) -> float:

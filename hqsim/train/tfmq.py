@@ -73,6 +73,12 @@ class _Tfmq:
                 f"recipe '{run.recipe.name}': training.kind 'tfmq' rounds real weights, but '{doubled[0]}' "
                 "is quantized in the transformed domain (hadamard.kind 'double'); use 'none' or 'single'"
             )
+        spread = [node.name for node in self.lowered if node.attributes.get("exponents")]
+        if spread:
+            raise UnsupportedError(
+                f"recipe '{run.recipe.name}': training.kind 'tfmq' calibrates one step for all channels of "
+                f"an operand, but '{spread[0]}' has exponents; set activations.exponents to 0"
+            )
         self.weights = quantize_weights(run.model, self.lowered)
         self.layers = {
             node.parameters["weight"]: node

@@ -208,4 +208,14 @@ def test_limits_of_codes_by_hand():
     attributes = {"hadamard_axis": "width", "hadamard_order": 4, "hadamard_signs": False}
     for order, length in ((0, 1.0), (4, 4.0)):
         node = Node("q", "quantize", (), TensorType(()), {**attributes, "hadamard_order": order})
-        assert _limits({"q": codes}, node, 0) == (-1.75 / length, 6.25 / length)
+        assert _limits({"q": codes}, node, 0, torch.empty(1, 16)) == (-1.75 / length, 6.25 / length)
+
+
+def test_limits_of_codes_with_exponents_by_hand():
+    """Codes -8 to 7 of half a unit, and of two units where the exponent is 2."""
+    codes = Format(bits=4, scales=(0.5,), exponents=(0, 2))
+    node = Node("q", "quantize", (), TensorType(()), {"channel_axis": 1})
+    low, high = _limits({"q": codes}, node, 0, torch.empty(3, 2, 5, 5))
+    assert low.flatten().tolist() == [-4.25, -17.0]
+    assert high.flatten().tolist() == [3.75, 15.0]
+    assert low.shape == (1, 2, 1, 1)

@@ -9,6 +9,7 @@ from hqsim.kernels.transform import (
     invert_lanes,
     invert_rows,
     invert_transform,
+    quantize_by_channel,
     quantize_lanes,
     quantize_rows,
     quantize_transformed,
@@ -106,6 +107,25 @@ def test_quantize(order: int, layout: tuple[int, int, int], with_signs: bool) ->
     expected, clipped = naive.quantize_blocks(x, signs.tolist(), *factor, -8, 7)
     codes, saturated = quantize(x, signs, factor, (-8, 7))
     assert np.array_equal(codes, expected)
+    assert saturated == clipped
+
+
+@pytest.mark.parametrize("order", [0, 1, 3, 6])
+@pytest.mark.parametrize("shift", [0, 27, 62])
+def test_quantize_by_channel(order: int, shift: int) -> None:
+    """A channel with exponent ``e`` has the codes of a shift by ``e`` more places, times ``2**e``."""
+    signs = make_signs(order, True)
+    x = np.random.default_rng(2).integers(-32768, 32768, (5, 2 * len(signs), 1)).astype(np.int16)
+    exponents = np.random.default_rng(3).integers(0, 4, x.shape[1])
+    codes = np.full(x.shape[:2], 99, np.int16)
+    saturated = quantize_by_channel(x[:, :, 0], signs, np.array([20000, shift, 0]), exponents, -8, 7, codes)
+    clipped = 0
+    for exponent in range(4):
+        own = np.flatnonzero(exponents == exponent)
+        plain, _ = naive.quantize_blocks(x, signs.tolist(), 20000, shift + exponent, -8, 7)
+        wide, _ = naive.quantize_blocks(x, signs.tolist(), 20000, shift + exponent, -(2**62), 2**62)
+        assert np.array_equal(codes[:, own], plain[:, own, 0] * 2**exponent)
+        clipped += int((plain != wide)[:, own].sum())
     assert saturated == clipped
 
 

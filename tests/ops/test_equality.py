@@ -49,6 +49,28 @@ def test_quantize(seed, channels, height, width, transform, bits, fill, log_rati
         run_both(node, arrays, [x], target)
 
 
+@given(SEEDS, SMALL, st.booleans(), ALONG_CHANNELS, OPERAND_BITS, FILL, st.floats(-14, 2), st.data())
+def test_quantize_with_exponents(seed, blocks, image, transform, bits, fill, log_ratio, data) -> None:
+    rng = np.random.default_rng(seed)
+    channels = axis_length(transform, "channel", blocks)
+    exponents = data.draw(st.tuples(*[st.integers(0, 3)] * channels))
+    shape, axis = ((channels, 3, 2), 1) if image else ((5, channels), 2)
+    source = Format(bits=16, scales=(0.01,))
+    target = Format(bits=bits, scales=(1.0, 0.01 / 2.0**log_ratio), exponents=exponents)
+    node = make_node("quantize", shape, bits=bits, **transform_attributes(transform, axis))
+    x = make_codes(rng, source, (2, *shape), fill)
+    if image and data.draw(st.booleans()):
+        x = np.ascontiguousarray(x.transpose(0, 2, 3, 1)).transpose(0, 3, 1, 2)
+    for entry in (0, 1):
+        arrays = prepare(node, {"x": source, "y": target}, entry=entry)
+        codes, _ = run_both(node, arrays, [x], target)
+        by_channel = np.moveaxis(codes.astype(np.int64), axis, -1)
+        assert not (by_channel % 2 ** np.array(exponents)).any()
+        kept = by_channel >> np.array(exponents)
+        assert kept.min() >= -(2 ** (bits - 1))
+        assert kept.max() < 2 ** (bits - 1)
+
+
 @given(
     SEEDS,
     SMALL,

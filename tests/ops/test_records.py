@@ -76,6 +76,16 @@ def test_weight_scales_per_timestep_need_a_factor_per_step() -> None:
     assert records(Recipe(training=training))[1].table_bytes_all_steps == (10 * 3 + 4) * OUTPUTS
 
 
+def test_exponents_widen_the_multiplier_and_not_the_memory() -> None:
+    """One bit each for 32 channels, the same at every timestep; [-8, 7] times 2, eight of them: 8 bits."""
+    operand, conv = records(Recipe(activations=Activations(exponents=1), hadamard=Hadamard(**CHANNEL)))
+    assert (operand.table_bytes, operand.table_bytes_all_steps) == (3 + 32 / 8, 30 + 32 / 8)
+    assert (conv.matrix.a_storage_bits, conv.matrix.a_multiplier_bits) == (4, 8)
+    assert conv.matrix.accumulator_bits == (2 * 64 * 7 * TERMS).bit_length() + 1
+    assert conv.variants["fold"].matrix.a_multiplier_bits == 5
+    assert conv.variants["parity"].matrix.a_multiplier_bits == 7
+
+
 def test_other_realisations_need_the_tables_of_the_layer_itself() -> None:
     conv = records(Recipe(activations=Activations(per_timestep=False), hadamard=Hadamard(**CHANNEL)))[1]
     assert conv.variants

@@ -189,6 +189,34 @@ def test_operands_with_zero_points(tiny_model):
             assert found.zero_points == ((0,) if is_probability else (16,))
 
 
+def test_operands_with_exponents(tiny_model):
+    """Before calibration every channel may have the largest one; attention has none."""
+    recipe = Recipe(activations=Activations(bits=4, exponents=2))
+    lowered = lower(tiny_model.graph, recipe)
+    formats = width_formats(lowered, recipe, {})
+    for node in lowered:
+        if node.op == "quantize":
+            expected = () if lowered.consumers(node.name)[0].op == "matmul" else (2,)
+            assert formats[node.name].exponents == expected
+    found = formats["conv_in.operand"]
+    assert (found.bits, found.low, found.high, found.dtype) == (4, -32, 28, "int8")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"activations": Activations(exponents=1, symmetric=False)}, "its codes have a zero-point"),
+        (
+            {"activations": Activations(exponents=1), "hadamard": Hadamard(kind="single", axis="width")},
+            "its transform runs along the width",
+        ),
+    ],
+)
+def test_where_exponents_do_not_exist(tiny_model, changes, message):
+    with pytest.raises(UnsupportedError, match=rf"\w+: exponents: got 1, allowed 0, because {message}"):
+        lower(tiny_model.graph, Recipe(**changes).model_copy(update={"layers": ()}))
+
+
 def test_a_split_shortcut_has_a_quantizer_per_side(tiny_model):
     """Only the 1x1 shortcuts read the concatenation itself; the norm still reads it whole."""
     plain = lower(tiny_model.graph, Recipe())

@@ -21,7 +21,7 @@ def recipe_file(tmp_path):
 METHODS = ["hqdm", "hqdm-channel", "ptq", "ptq-asym", "double"]
 
 
-@pytest.mark.parametrize("method", [*METHODS, "hqdm-mixed"])
+@pytest.mark.parametrize("method", [*METHODS, "hqdm-mixed", "hqdm-exponents"])
 @pytest.mark.parametrize(("weights", "activations"), [(4, 4), (8, 8), (2, 8), (3, 5), (4, 16)])
 def test_method_and_widths_compose(method, weights, activations):
     recipe = load_recipe(f"{method}-w{weights}a{activations}")
@@ -46,6 +46,13 @@ def test_hqdm_mixed_is_hqdm_channel_but_behind_activations():
     assert (mixed.hadamard, mixed.activations, tuple(others)) == (
         channel.hadamard, channel.activations, channel.layers
     )  # fmt: skip
+
+
+def test_hqdm_exponents_is_hqdm_channel_with_exponents():
+    own, channel = load_recipe("hqdm-exponents-w4a4"), load_recipe("hqdm-channel-w4a4")
+    assert own.activations == channel.activations.model_copy(update={"exponents": 1})
+    assert own.hadamard == channel.hadamard
+    assert own.layers == tuple(rule.model_copy(update={"exponents": 0}) for rule in channel.layers)
 
 
 @pytest.mark.parametrize("method", METHODS)

@@ -31,7 +31,14 @@ def test_as_long_or_longer_keeps_everything_else(updates):
     assert Distillation().resized(updates, 20) == Distillation(updates=updates)
 
 
-DISTILLED = ["hqdm-w4a4", "hqdm-channel-w4a3", "hqdm-mixed-w4a3", "efficientdm-w4a4", "double-w2a4"]
+DISTILLED = [
+    "hqdm-w4a4",
+    "hqdm-channel-w4a3",
+    "hqdm-mixed-w4a3",
+    "hqdm-exponents-w4a4",
+    "efficientdm-w4a4",
+    "double-w2a4",
+]
 
 
 @pytest.mark.parametrize("name", DISTILLED)

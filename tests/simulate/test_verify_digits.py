@@ -13,7 +13,7 @@ SHORT, FULL = (4, 4), (20, 8)
 """Steps and images."""
 CHANNEL = ["hqdm-channel-w4a4", "hqdm-channel-w8a8"]
 WIDTH = ["hqdm-w4a4", "hqdm-w8a8"]
-MIXED = ["hqdm-mixed-w4a3"]
+MIXED = ["hqdm-mixed-w4a3", "hqdm-exponents-w4a4"]
 
 
 @functools.cache

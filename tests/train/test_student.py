@@ -16,7 +16,14 @@ from hqsim.quantize.torch_model import TorchModel
 from hqsim.train.lora import LowRank, generator_of
 from hqsim.train.student import SMALLEST_SHARE, Student, visits
 
-RECIPES = ["hqdm-w4a4", "hqdm-channel-w4a3", "hqdm-mixed-w4a3", "efficientdm-w4a4", "double-w4a4"]
+RECIPES = [
+    "hqdm-w4a4",
+    "hqdm-channel-w4a3",
+    "hqdm-mixed-w4a3",
+    "hqdm-exponents-w4a4",
+    "efficientdm-w4a4",
+    "double-w4a4",
+]
 
 
 def _student(model, qmodel, rank=0, entries=1):
@@ -94,6 +101,23 @@ def test_export_keeps_the_entries_asked_for(tiny_model, tiny_qmodel):
     found = student.learned_formats([0, 2])[node.name]
     calibrated = tiny_qmodel.formats[node.name].scales
     np.testing.assert_allclose(found.scales, (calibrated[0], calibrated[2]), rtol=1e-6)
+
+
+def test_export_keeps_exponents(tiny_model):
+    """The learned scale is the step of the loudest channels, the format's that of the quietest."""
+    qmodel = quantize(tiny_model, "hqdm-exponents-w4a4", steps=2, images=2, guidance=1.5)
+    student = _student(tiny_model, qmodel)
+    found = student.learned_formats([0, 1])
+    spread = [name for name, format_ in qmodel.formats.items() if format_.exponents]
+    assert spread
+    for name in spread:
+        assert found[name].exponents == qmodel.formats[name].exponents
+        np.testing.assert_allclose(found[name].scales, qmodel.formats[name].scales, rtol=1e-6)
+    node = next(node for node in student.stepped.nodes if node.name in spread)
+    index = student.stepped.nodes.index(node)
+    size = 2.0 ** node.attributes["hadamard_order"]
+    coarse = 2 * qmodel.formats[node.name].scales[1] * size**-0.5
+    assert float(student.stepped.scales[1][index].detach()) == pytest.approx(coarse)
 
 
 def test_zero_points_are_rounded_half_up_and_stay_codes(tiny_model):

@@ -125,6 +125,12 @@ def test_the_transformed_domain_is_refused(tiny_model, recipe):
         train(tiny_model, double, updates=1, **SMALL)
 
 
+def test_exponents_are_refused(tiny_model, recipe):
+    changed = recipe.activations.model_copy(update={"exponents": 1, "symmetric": True})
+    with pytest.raises(UnsupportedError, match=r"'time_embedding\.linear_1\.operand' has exponents"):
+        train(tiny_model, recipe.model_copy(update={"activations": changed}), updates=1, **SMALL)
+
+
 def test_a_loss_that_is_not_finite_names_its_block(tiny_model, recipe):
     parameters = dict(tiny_model.parameters)
     parameters["time_embedding.linear_1.bias"] = np.full_like(
