@@ -258,11 +258,20 @@ def judge_unit(journal: Journal, variant: Variant | None, images: int) -> JudgeU
 
 STEP_ERRORS = (("model", plan.MODEL), ("recipe", f"efficientdm-{plan.ABLATION_WIDTH}"))
 TEMPORAL = TemporalUnit(plan.TFMQ_WIDTHS[0])
-COMPARED = tuple(f"{method}-{plan.ABLATION_WIDTH}" for method in ("efficientdm", "hqdm-channel"))
-OPERANDS = (("model", plan.MODEL), ("recipes", COMPARED))
+
+
+def _operands(*methods: str) -> tuple[tuple[str, Any], ...]:
+    """The call that compares the operands of two methods."""
+    recipes = tuple(f"{method}-{plan.ABLATION_WIDTH}" for method in methods)
+    return (("model", plan.MODEL), ("recipes", recipes))
+
+
+OPERANDS = _operands("efficientdm", "hqdm-channel")
+EXPONENTS = _operands("hqdm-channel", plan.EXPONENTS)
 STUDIES: tuple[StudyUnit | TemporalUnit, ...] = (
     StudyUnit("spreading", "hqsim.analysis.spreading", "spreading", (("model", plan.MODEL),)),
     StudyUnit("operand-errors", "hqsim.analysis.operand_errors", "operand_errors", OPERANDS),
+    StudyUnit("operand-exponents", "hqsim.analysis.operand_errors", "operand_errors", EXPONENTS),
     StudyUnit("step-errors", "hqsim.analysis.step_errors", "shipped_step_errors", STEP_ERRORS),
     StudyUnit("dit-calibration", "hqsim.analysis.dit_tables", "calibration_table"),
     StudyUnit("dit-weights", "hqsim.analysis.dit_tables", "weight_table"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import math
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -160,8 +161,11 @@ def _formats(qmodel: QuantizedModel, node: Node) -> Iterator[tuple[str, str]]:
 
 
 def _codes(format_: Format) -> str:
-    """Such as ``4-bit codes -8 to 7``."""
-    return f"{format_.bits}-bit codes {format_.low} to {format_.high}"
+    """Such as ``4-bit codes -8 to 7``; with exponents ``..., times 1 (24 channels) or 2 (8 channels)``."""
+    even, powers = format_.even, Counter(1 << exponent for exponent in sorted(format_.exponents))
+    times = " or ".join(f"{power} ({count} channels)" for power, count in powers.items())
+    text = f"{even.bits}-bit codes {even.low} to {even.high}"
+    return f"{text}, times {times}" if times else text
 
 
 def _scale_text(format_: Format, timesteps: Sequence[int]) -> str:

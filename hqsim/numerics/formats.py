@@ -39,7 +39,7 @@ class Format:
     @property
     def spread(self) -> int:
         """The largest exponent: bits that the multiplier sees and a memory does not hold."""
-        return max(self.exponents, default=0)
+        return max(self.exponents) if self.exponents else 0
 
     @property
     def low(self) -> int:

@@ -27,6 +27,7 @@ from hqsim.quantize.training import Distillation
 SAMPLE_BITS = 24
 SAMPLE_SCALE = 2.0**-20
 SAMPLE_CARRIER = "sample.carrier"
+WIDEST_WITH_EXPONENTS = 8
 
 
 @dataclass(frozen=True)
@@ -258,14 +259,20 @@ def _lower_layer(node: Node, graph: Graph, plan: LayerPlan, stepped: bool) -> li
 
 
 def _check_exponents(node: Node, plan: LayerPlan, transform: Mapping[str, Attribute]) -> None:
-    """A channel has a step of its own where its codes are symmetric and no transform mixes its pixels."""
+    """Refuse exponents for zero-points, for codes wider than 8 bits, and where a transform mixes a row."""
     along_width = transform["hadamard_order"] and transform["hadamard_axis"] == "width"
-    if not plan.symmetric or along_width:
-        cause = "its transform runs along the width" if plan.symmetric else "its codes have a zero-point"
-        raise UnsupportedError(
-            f"{node.name}: exponents: got {plan.exponents}, allowed 0, because {cause}; add a layer rule "
-            "with 'exponents: 0', or make its codes symmetric with the transform along 'channel' or none"
-        )
+    causes = {
+        "its codes have a zero-point": not plan.symmetric,
+        "its transform runs along the width": along_width,
+        f"its codes have {plan.activation_bits} bits": plan.activation_bits > WIDEST_WITH_EXPONENTS,
+    }
+    for cause, holds in causes.items():
+        if holds:
+            raise UnsupportedError(
+                f"{node.name}: exponents: got {plan.exponents}, allowed 0, because {cause}; add a layer rule "
+                "with 'exponents: 0', or give it symmetric codes of at most "
+                f"{WIDEST_WITH_EXPONENTS} bits with the transform along 'channel' or none"
+            )
 
 
 def _type(graph: Graph, name: str) -> TensorType:

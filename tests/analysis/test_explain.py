@@ -7,10 +7,11 @@ import pandas as pd
 import pytest
 
 import hqsim
-from hqsim.analysis.explain import explain_model, explain_run, known_layer
+from hqsim.analysis.explain import _codes, explain_model, explain_run, known_layer
 from hqsim.analysis.layer_table import layer_table
 from hqsim.analysis.run_folder import Run
 from hqsim.errors import InputError
+from hqsim.numerics import Format
 
 LAYER = "down_blocks.0.resnets.0.conv1"
 
@@ -54,6 +55,11 @@ def test_the_bound_is_the_operand_times_the_weights(tiny_qmodel):
         in (widths["accumulator"])
     )
     assert f"no sum beyond {128 * norm:,}: " in widths["accumulator"]
+
+
+def test_codes_with_exponents():
+    codes = Format(bits=4, scales=(1.0,), exponents=(0, 1, 0, 2))
+    assert _codes(codes) == "4-bit codes -8 to 7, times 1 (2 channels) or 2 (1 channels) or 4 (1 channels)"
 
 
 def test_work_and_formats(tiny_qmodel):

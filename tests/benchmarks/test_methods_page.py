@@ -139,6 +139,7 @@ def test_repeated_trainings_differ_in_their_seed_alone():
     repeats = {repeats[0]: repeats for repeats in plan.repeated_variants()}
     under_the_published_loss = {
         *(v for v in plan.table_variants()[:10] if v.method in ("efficientdm", "hqdm-channel")),
+        *plan.exponent_variants(),
         *plan.double_channel_variants(),
     }
     assert {first for first in repeats if first.loss == "noise"} == under_the_published_loss
@@ -206,3 +207,20 @@ def test_temporal_errors_stand_side_by_side():
     assert header.split(" | ")[:3] == ["| timestep", "squared error, ptq", "squared error, tfmq"]
     assert first == "| 950 | 4 | 2.5 | 5 | 3.5 | 6 | 4.5 |"
     assert last.startswith("| 0 | 4 |")
+
+
+def test_a_key_does_not_know_defaults():
+    """An option that recipes gain later, at its default, leaves the record valid."""
+    variant = Variant("hqdm-channel", "w4a4", True)
+    said = variant.recipe.model_copy(
+        update={"activations": type(variant.recipe.activations)(bits=4, exponents=0)}
+    )
+    other = variant.recipe.model_copy(
+        update={"activations": type(variant.recipe.activations)(bits=4, exponents=1)}
+    )
+    keys = []
+    for recipe in (variant.recipe, said, other):
+        changed = Variant("hqdm-channel", "w4a4", True)
+        changed.__dict__["recipe"] = recipe
+        keys.append(changed.key)
+    assert keys[0] == keys[1] != keys[2]

@@ -41,6 +41,7 @@ def make_layer(
     realisation: str = "runtime",
     bits: tuple[int, int] = (4, 4),
     symmetric: bool = True,
+    spread: int = 0,
     sides: int = 1,
     groups: int = 1,
     group_size: int | None = None,
@@ -82,6 +83,8 @@ def make_layer(
         if not symmetric:
             zero_points = tuple(int(z) for z in rng.integers(0, 2 ** bits[0], 2))
             source = replace(source, signed=False, zero_points=zero_points)
+        elif bits[0] < 16:
+            source = replace(source, exponents=(spread,))
         sources[name] = source
         codes.append(make_codes(rng, source, (2, *shape), fill))
     return Layer(node, make_weight(rng, weight_shape, bits[1], segments), sources, codes, carrier(2.0**-6))

@@ -26,6 +26,7 @@ ACCUMULATORS = st.sampled_from([(None, "wrap"), (8, "wrap"), (12, "saturate"), (
 OPTIONS = {
     "bits": st.tuples(ACTIVATION_BITS, st.integers(2, 8)),
     "symmetric": st.booleans(),
+    "spread": st.sampled_from([0, 0, 1, 3]),
     "group_size": st.sampled_from([None, 2, 3, 8]),
     "fill": FILL,
     "accumulator": ACCUMULATORS,

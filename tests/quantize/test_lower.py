@@ -210,6 +210,7 @@ def test_operands_with_exponents(tiny_model):
             {"activations": Activations(exponents=1), "hadamard": Hadamard(kind="single", axis="width")},
             "its transform runs along the width",
         ),
+        ({"activations": Activations(exponents=1, bits=16)}, "its codes have 16 bits"),
     ],
 )
 def test_where_exponents_do_not_exist(tiny_model, changes, message):
