@@ -1,48 +1,33 @@
-"""The forward transform fused with the operand quantizer, a step of its own for every channel."""
+"""Codes of channels whose steps are powers of two apart, of codes quantized with each of the steps."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from hqsim.kernels.jit import helper, kernel
-from hqsim.kernels.scalar import clamp, round_shift
+from hqsim.kernels.scalar import clamp
 from hqsim.kernels.threads import part_of, share
-
-LARGEST_SHIFT = 62
 
 
 @helper
-def _quantize_channels(worker, threads, x, signs, factor, exponents, low, high, codes):
-    size, saturated = signs.shape[0], np.int64(0)
-    block = np.empty(size, np.int64)
-    begin, end = part_of(worker, threads, x.shape[0])
+def _pick_codes(worker, threads, trials, exponents, low, high, codes):
+    saturated = np.int64(0)
+    begin, end = part_of(worker, threads, codes.shape[0])
     for row in range(begin, end):
-        for first in range(0, x.shape[1], size):
-            for i in range(size):
-                block[i] = np.int64(x[row, first + i]) * signs[i]
-            half = 1
-            while half < size:
-                for start in range(0, size, 2 * half):
-                    for i in range(start, start + half):
-                        upper, lower = block[i], block[i + half]
-                        block[i], block[i + half] = upper + lower, upper - lower
-                half *= 2
-            for i in range(size):
-                exponent = exponents[first + i]
-                value = round_shift(block[i] * factor[0], min(factor[1] + exponent, LARGEST_SHIFT))
-                code = clamp(value, low, high)
-                saturated += value != code
-                codes[row, first + i] = code << exponent
+        for channel in range(codes.shape[1]):
+            exponent = exponents[channel]
+            value = np.int64(trials[exponent, row, channel])
+            code = clamp(value, low, high)
+            saturated += value != code
+            codes[row, channel] = code << exponent
     return saturated
 
 
 @kernel
-def quantize_channels(x, signs, factor, exponents, low, high, threads, codes):
-    """Transform carrier codes and quantize; return the number of saturated codes.
+def pick_codes(trials, exponents, low, high, threads, codes):
+    """Write ``clamp(trials[e], low, high) * 2**e`` of every channel's ``e``; return how many saturated.
 
-    ``clamp(floor(FWHT(signs * x) * multiplier / 2**(shift + e) + 1/2), low, high) * 2**e``. ``x`` and
-    ``codes`` are ``[rows, channels]``, blocks of ``len(signs)`` along the channels; ``exponents`` int64
-    ``[channels]`` holds every ``e``, at least 0; ``factor`` int64 ``multiplier`` in [1, 2**15), ``shift`` in
-    [0, 62]. Codes of up to 26 bits, results of up to 16.
+    ``trials`` is ``[steps, rows, channels]``, limited to [``low`` - 1, ``high`` + 1], so that codes beyond
+    the limits can be told; ``exponents`` int64 ``[channels]``; ``codes`` ``[rows, channels]``.
     """
-    return share(_quantize_channels, threads, (x, signs, factor, exponents, low, high, codes))
+    return share(_pick_codes, threads, (trials, exponents, low, high, codes))

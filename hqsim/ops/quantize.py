@@ -183,7 +183,7 @@ class Quantize(Operator):
         return codes.transpose(order), saturated
 
     def _by_channel(self, packed, x, output):
-        """Kernel ``quantize_channels``, channels last."""
+        """Kernel ``quantize_by_channel``, channels last."""
         from hqsim.kernels.transform import quantize_by_channel
 
         rows = channels_last(x)

@@ -23,7 +23,7 @@ from hqsim.kernels.rescale import (
 from hqsim.kernels.softmax import exponentials, softmax
 from hqsim.kernels.tile import CHUNK_BYTES, EIGHT, HAS_VNNI, PORTABLE
 from hqsim.kernels.transform import invert_lanes, invert_rows, quantize_lanes, quantize_rows
-from hqsim.kernels.transform_channels import quantize_channels
+from hqsim.kernels.transform_channels import pick_codes
 from tests.kernels.accumulate_calls import accumulate_calls
 from tests.kernels.operator_calls import operator_calls
 from tests.kernels.products import Layer
@@ -209,13 +209,9 @@ def _product_calls(scale: int, rng: np.random.Generator) -> dict[str, Call]:
 def _transform_calls(scale: int, rng: np.random.Generator) -> dict[str, Call]:
     """Lanes and rows for two threads, the inverse halved: in 16 bits, and once more in 32."""
     signs, calls = np.array([1, 1, 1, -1]), {}
-    rows = rng.integers(-300, 301, (3 * scale, 8)).astype(np.int16)
-    exponents = np.array([0, 1, 2, 0, 1, 0, 3, 0])
-    factor = np.array([17000, 20, 0])
-    calls["quantize_channels"] = (
-        quantize_channels,
-        (rows, signs, factor, exponents, -8, 7, 2, _out(rows.shape, np.int8)),
-    )
+    trials = rng.integers(-9, 9, (3, 3 * scale, 5)).astype(np.int16)
+    exponents = np.array([0, 1, 2, 0, 1])
+    calls["pick_codes"] = pick_codes, (trials, exponents, -8, 7, 2, _out(trials.shape[1:], np.int8))
     for kind, quantize, invert in (
         ("lanes", quantize_lanes, invert_lanes),
         ("rows", quantize_rows, invert_rows),
