@@ -266,12 +266,12 @@ def _operands(*methods: str) -> tuple[tuple[str, Any], ...]:
     return (("model", plan.MODEL), ("recipes", recipes))
 
 
-OPERANDS = _operands("efficientdm", "hqdm-channel")
-EXPONENTS = _operands("hqdm-channel", plan.EXPONENTS)
+CODES = _operands("efficientdm", "hqdm-channel")
+STEPS = _operands("hqdm-channel", plan.EXPONENTS)
 STUDIES: tuple[StudyUnit | TemporalUnit, ...] = (
     StudyUnit("spreading", "hqsim.analysis.spreading", "spreading", (("model", plan.MODEL),)),
-    StudyUnit("operand-errors", "hqsim.analysis.operand_errors", "operand_errors", OPERANDS),
-    StudyUnit("operand-exponents", "hqsim.analysis.operand_errors", "operand_errors", EXPONENTS),
+    StudyUnit("operand-errors", "hqsim.analysis.operand_errors", "operand_errors", CODES),
+    StudyUnit("operand-exponents", "hqsim.analysis.operand_errors", "operand_errors", STEPS),
     StudyUnit("step-errors", "hqsim.analysis.step_errors", "shipped_step_errors", STEP_ERRORS),
     StudyUnit("dit-calibration", "hqsim.analysis.dit_tables", "calibration_table"),
     StudyUnit("dit-weights", "hqsim.analysis.dit_tables", "weight_table"),

@@ -199,14 +199,11 @@ class Quantize(Operator):
         spread = dense_transform(
             inputs[0], transform_of(node), node.attributes["channel_axis"], inverse=False
         ).astype(np.int64)
-        if "exponents" not in arrays:
-            rounded = shift_round_half_up(spread * arrays["multiplier"], arrays["shift"])
-            return exact_clamp(rounded + arrays["zero_point"], output)
-        powers = along_channels(arrays["exponents"], node.attributes["channel_axis"], spread.ndim)
+        exponents = arrays.get("exponents", np.zeros(1, np.int64))
+        powers = along_channels(exponents, node.attributes["channel_axis"], spread.ndim)
         places = np.minimum(arrays["shift"] + powers, LARGEST_SHIFT)
-        codes, saturated = exact_clamp(
-            shift_round_half_up(spread * arrays["multiplier"], places), output.even
-        )
+        rounded = shift_round_half_up(spread * arrays["multiplier"], places)
+        codes, saturated = exact_clamp(rounded + arrays["zero_point"], output.even)
         return (codes.astype(np.int64) << powers).astype(output.dtype), saturated
 
     def record(self, node, context):
